@@ -60,6 +60,7 @@ check: $(READY) ## lint, types, reference pages and fast tests (some minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests
 	$(BIN)/opswright skills --reference docs/reference --check
 	$(if $(filter no,$(FAST_TESTS)),,$(BIN)/python -m pytest -q -m "not e2e and not gpu and not slurm" -n 2)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .artifacts import ArtifactStore
+from .errors import AskError
 from .files import make_private
 
 if TYPE_CHECKING:
@@ -16,12 +17,21 @@ if TYPE_CHECKING:
 
 
 class Workspace:
-    """One workspace and its stores. Several processes may create and use the same one at once."""
+    """One workspace and its stores. Several processes may create and use the same one at once.
 
-    def __init__(self, settings: Settings) -> None:
+    make: whether its folder is made now, and not by what is first written there. Those in it are made then.
+    Raises AskError for a place where a file lies.
+    """
+
+    def __init__(self, settings: Settings, *, make: bool = True) -> None:
         self.settings = settings
         self.root = settings.home.resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
+        if self.root.is_file():
+            raise AskError(
+                f"the workspace {self.root} is a file: name a folder with --home or OPSWRIGHT_HOME."
+            )
+        if make:
+            self.root.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
@@ -41,7 +51,7 @@ class Workspace:
     @property
     def endpoints(self) -> Path:
         """Desired state, traffic and history of each endpoint, a folder an endpoint."""
-        return self._folder("endpoints")
+        return self.root / "endpoints"
 
     @property
     def reports(self) -> Path:
@@ -77,6 +87,7 @@ class Workspace:
         """The agent's checkpoint database, which only its owner may read."""
         path = self.root / "checkpoints.sqlite"
         if not path.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
             make_private(path)
         return path
 

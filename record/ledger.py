@@ -6,6 +6,7 @@ action it announces. What a chain proves and what it cannot is said in docs/guid
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -42,7 +43,6 @@ class Ledger:
     def __init__(self, folder: Path, segment_bytes: int = _SEGMENT_BYTES) -> None:
         self.folder = folder
         self.segment_bytes = segment_bytes
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._head: tuple[Path, int, int, str] | None = None  # segment, its size, last seq, last hash
         self._kept: set[tuple[str, str]] = set()
 
@@ -68,6 +68,7 @@ class Ledger:
 
         `guard` is called while nobody else can append; what it raises keeps the records out.
         """
+        self._make_folder()
         with self._locked():
             guard()
             self.keep("environments", environment_digest(), canonical_json(environment_facts()))
@@ -111,15 +112,26 @@ class Ledger:
         return record if record is not None and record.seq == seq else None
 
     def head(self) -> tuple[int, str]:
-        """Number and hash of the last record; (0, 64 zeros) when there is none."""
-        with self._locked():
-            _, _, seq, digest = self._find_head()
-            return seq, digest
+        """Number and hash of the last record; (0, 64 zeros) when there is none.
+
+        Where nothing may be written, of the last whole line: one that a crash cut stays where it is.
+        """
+        if not self.folder.exists():
+            return 0, GENESIS
+        try:
+            with self._locked():
+                _, _, seq, digest = self._find_head()
+                return seq, digest
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            return self._head_seen()
 
     def keep(self, kind: str, digest: str, data: bytes) -> None:
         """Keep what records name by its SHA-256 beside the ledger, in `<kind>/<digest>.json`, once."""
         if (kind, digest) not in self._kept:
             if self.kept(kind, digest) is None:
+                self._make_folder()
                 write_atomically(self.folder / kind / f"{digest}.json", data, PRIVATE)
             self._kept.add((kind, digest))
 
@@ -195,6 +207,19 @@ class Ledger:
                 break
             del segments[0]
         return segments
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _head_seen(self) -> tuple[int, str]:
+        """The head as one sees it who may only read."""
+        for segment in reversed(self.segments()):
+            data = segment.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1].rstrip(b"\n")
+            if whole:
+                record = parse_line(whole[whole.rfind(b"\n") + 1 :], f"the last line of {segment.name}")
+                return record.seq, record.hash
+        return 0, GENESIS
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -68,7 +68,7 @@ class Session:
         from ..core.settings import Role, load_settings
         from ..core.workspace import Workspace
 
-        workspace = Workspace(load_settings(home=self.home, actor=self.actor, role=self.role))
+        workspace = Workspace(load_settings(home=self.home, actor=self.actor, role=self.role), make=False)
         if workspace.settings.role not in set(Role):  # perhaps one of the policy's own
             from ..agents.policy import policy_of
 

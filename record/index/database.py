@@ -206,6 +206,13 @@ def finish(database: sqlite3.Connection) -> None:
         database.execute(f"CREATE INDEX IF NOT EXISTS lines_by_{name} ON lines ({name})")
 
 
+def empty_database() -> sqlite3.Connection:
+    """The index of a ledger without a line, in memory."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.executescript(_SCHEMA)
+    return connection
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """An existing database; StaleIndexError when it is gone or of another version."""
     if not path.exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from ...core.errors import IntegrityError, from_system_error
 from ..ledger import Fault, Ledger, Record, parse_line
 from ..run_state import RunState
 from .criteria import Criteria
-from .database import StaleIndexError
+from .database import StaleIndexError, empty_database
 from .intake import NAMED, Intake, LineReader, lines_where
 from .lines import IndexedLine, Link, is_linked, key_of, microseconds
 from .summary import RunSummary
@@ -225,8 +226,14 @@ class LedgerIndex:
         return RunState.of(name, run.state.records)
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Ask the index when it is up to date; ask a new one when it is damaged or not of this ledger."""
+        """Ask the index when it is up to date; ask a new one when it is damaged or not of this ledger.
+
+        Of a ledger without a line nothing is indexed: no file is made of it.
+        """
         with self._lock:
+            if not self._ledger.segments():
+                with closing(empty_database()) as database:
+                    return question(database)
             left = _ATTEMPTS
             while True:
                 left -= 1

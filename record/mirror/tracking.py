@@ -253,6 +253,7 @@ def _make_database(path: Path) -> None:
     from mlflow.store.db.utils import _initialize_tables
     from sqlalchemy import create_engine
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(".mlflow-*"):
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:

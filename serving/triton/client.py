@@ -10,7 +10,8 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -179,9 +180,19 @@ class TritonClient:
 
     async def stream(self, name: str, ask: Generation | TritonQuestion) -> AsyncIterator[str | Completion]:
         """Pieces as the engine makes them, then the Completion; closing stops the engine."""
+        question = OwnQuestion(ask) if isinstance(ask, Generation) else ask
+        async with aclosing(self._events(name, question)) as events:
+            async for event in events:
+                for piece in question.pieces(event):
+                    yield piece
+                    if isinstance(piece, Completion):
+                        return
+        raise ServerDown("Triton ended the answer before its end")
+
+    async def _events(self, name: str, question: TritonQuestion) -> AsyncGenerator[bytes]:
+        """The documents of a streamed answer; ServerDown when it breaks off."""
         import aiohttp
 
-        question = OwnQuestion(ask) if isinstance(ask, Generation) else ask
         url, body, rest = f"/v2/models/{name}/generate_stream", question.body(streaming=True), b""
         try:
             async with self._session(name).post(
@@ -190,12 +201,8 @@ class TritonClient:
                 async for data in reply.content.iter_any():
                     *events, rest = (rest + data).split(b"\n\n")
                     for event in events:
-                        for piece in question.pieces(event.removeprefix(b"data: ")):
-                            yield piece
-                            if isinstance(piece, Completion):
-                                return
+                        yield event.removeprefix(b"data: ")
                 if rest:
                     outputs_of(rest)  # an error before the first event comes as bare JSON
         except (aiohttp.ClientError, OSError) as error:
             raise ServerDown(f"Triton's answer broke off: {error}") from error
-        raise ServerDown("Triton ended the answer before its end")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
 
@@ -179,11 +179,9 @@ class ExternalTriton:
             began, question = False, await self._question(name, ask)
             with _asking(replica):
                 try:
-                    async with aclosing(replica.client.stream(replica.serves[name], question)) as pieces:  # type: ignore[type-var]
+                    async with aclosing(_pieces_of(replica, release, name, question)) as pieces:
                         async for piece in pieces:
                             began = True
-                            if isinstance(piece, Completion) and piece.release != release:
-                                replica.lose(name, f"it answers as {piece.release}, not as {release}")
                             yield piece
                     return
                 except ServerDown as error:
@@ -269,6 +267,17 @@ def _write(
     """Put a model into the repository; where that is."""
     repository.write(model, threads(model), instances)
     return repository.address
+
+
+async def _pieces_of(
+    replica: Replica, release: str, name: str, question: TritonQuestion
+) -> AsyncGenerator[str | Completion]:
+    """The pieces of one replica's answer; it serves the model no more where another release answered."""
+    async with aclosing(replica.client.stream(replica.serves[name], question)) as pieces:  # type: ignore[type-var]
+        async for piece in pieces:
+            if isinstance(piece, Completion) and piece.release != release:
+                replica.lose(name, f"it answers as {piece.release}, not as {release}")
+            yield piece
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class OwnAnswers:
 
         questions: defaultdict[str, set[str]] = defaultdict(set)
         where: dict[str, str] = {}
-        folders = [path for path in sorted(ctx.workspace.endpoints.iterdir()) if path.is_dir()]
+        folders = [path for path in sorted(ctx.workspace.endpoints.glob("*")) if path.is_dir()]
         for endpoint in (folder.name for folder in folders):
             share = 1 + most // len(folders)
             rows = read(ctx.workspace, endpoint, last=share, pulled=True)

@@ -141,12 +141,13 @@ def _lines(name: str) -> int:
 def finish(skills: ModuleType, kind: str = "kill") -> None:
     """Resume the run, or start it when it was killed before its first record."""
     if kind == "other code":
-        receipts.code_version = lambda module: "another version"
+        receipts.code_version = lambda module: "another version"  # type: ignore[assignment]
     one = make_agent(skills)
     runs = list_runs(one)
     if runs:
         outcome = one.resume(runs[0].run)
         if outcome.status == "waiting":  # killed between the proposal's record and the consent's
+            assert outcome.plan is not None
             outcome = one.resume(outcome.run, Consent(outcome.plan.id, "test"))
     else:
         ask = Ask("plan_file", "plan.yaml")
@@ -213,7 +214,7 @@ def main(root: Path, points: int) -> None:
         status = in_child(folder, killed)
         if kind == "power cut":
             disk.cut()
-        ended = in_child(folder, lambda kind=kind: finish(skills, kind))  # type: ignore[misc]
+        ended = in_child(folder, lambda kind=kind: finish(skills, kind))
         state = json.loads((folder / "state.json").read_text()) if ended == 0 else None
         point = {"at": at, "of": calls, "kind": kind, "killed": os.WIFSIGNALED(status), "state": state}
         print(json.dumps(point), flush=True)

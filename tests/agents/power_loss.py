@@ -23,7 +23,7 @@ class Disk:
     def watch(self) -> None:
         """Follow every fsync of this process from now on, instead of doing it."""
         self.image.mkdir(parents=True, exist_ok=True)
-        os.fsync = self._fsync
+        os.fsync = self._fsync  # type: ignore[assignment]
 
     def _fsync(self, handle: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{handle}"))

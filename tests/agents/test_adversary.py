@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from opswright.agents import steps
+from opswright.agents import receipts, steps
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
@@ -101,7 +101,7 @@ def make_up(request: NoRequest, ctx: StepContext) -> MadeUpResult:
 
 @skill(effect=Effect.WRITES, summary="Give another kind than declared.", reusable=False)
 def wrong_kind(request: NoRequest, ctx: StepContext) -> MadeUpResult:
-    return MadeUpResult.model_construct(dataset=CheckpointRef.of("1" * 64))
+    return MadeUpResult.model_construct(dataset=CheckpointRef.of("1" * 64))  # type: ignore[arg-type]
 
 
 class OddResult(Result):
@@ -303,7 +303,7 @@ def test_a_reused_result_needs_consent_that_still_stands(
     made.answer(waiting.run, Consent(proposal.plan.id, "test"))
     bob = agent()
     bob.acting = BOB
-    honest = steps.is_whole
+    honest = receipts.is_whole
 
     def slow(workspace: Any, record: Any) -> Any:
         bob.answer(waiting.run, Consent(proposal.plan.id, "test", approved=False, why="stop"))

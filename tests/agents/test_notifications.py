@@ -138,6 +138,7 @@ def test_what_waits_is_approved_and_judged_is_told_signed_and_without_texts(
     waiting = made.start(Ask("plan_file", str(plan_file)))
     go(made, lambda: "waiting" in receiver.events())
     ria = Agent(made.workspace, made.registry, acting=RIA)
+    assert waiting.plan is not None
     assert ria.resume(waiting.run, Consent(waiting.plan.id, "test")).status == "done"
     go(made, lambda: len(receiver.heard) >= 3)
     assert receiver.events() == ["waiting", "approved", "verdict"]
@@ -203,6 +204,7 @@ def test_a_dead_address_holds_up_neither_the_run_nor_another_address(
         both = hook(receiver.url)["webhooks"] + [{**hook(url)["webhooks"][0], "name": "dead"}]
         made: Agent = agent(notifications={"webhooks": both, "timeout_s": 1})
         waiting = made.start(Ask("plan_file", str(plan_file)))
+        assert waiting.plan is not None
         assert made.resume(waiting.run, Consent(waiting.plan.id, "test")).status == "done"
         one = go(made, lambda: len(receiver.heard) >= 2)
         assert receiver.events() == ["approved", "verdict"]
@@ -214,8 +216,10 @@ def backlog(made: Agent, runs: int, name: str = "run") -> None:
     """So many runs that were approved while nobody delivered."""
     ada, ledger = Principal("ada", ("operator",), "test"), Ledger.of(made.workspace)
     for number in range(runs):
-        run, more = f"{name}-{number}", {"plan": "p", "effect": "writes"}
-        ledger.append_all([Entry(Phase.PROPOSED, run=run, detail={"steps": []}, **more)], ada)
+        run = f"{name}-{number}"
+        ledger.append_all(
+            [Entry(Phase.PROPOSED, run=run, plan="p", effect="writes", detail={"steps": []})], ada
+        )
         ledger.append_all([Entry(Phase.APPROVED, run=run, plan="p")], RIA)
 
 
@@ -305,6 +309,7 @@ def test_an_approval_that_expires_is_told_once(agent: Any, plan_file: Path, rece
     Path("policy.yaml").write_text("approvals: {expire_hours: 0.0001}\n")
     made: Agent = agent(notifications=hook(receiver.url, events=["expired"]))
     waiting = made.start(Ask("plan_file", str(plan_file)))
+    assert waiting.plan is not None
     made.answer(waiting.run, Consent(waiting.plan.id, "test"))
     go(made, lambda: len(receiver.heard) >= 1)
     go(made, lambda: False, seconds=0.5)
@@ -318,6 +323,7 @@ def test_a_budget_that_ended_and_a_refusal_are_told(agent: Any, plan_file: Path,
     go(made, lambda: "budget" in receiver.events())
     plan_file.write_text(plan_file.read_text().replace("minutes: 1", "minutes: 30"))
     waiting = made.start(Ask("plan_file", str(plan_file)))
+    assert waiting.plan is not None
     made.answer(waiting.run, Consent(waiting.plan.id, "test", approved=False))
     go(made, lambda: "denied" in receiver.events())
     assert receiver.events() == ["budget", "denied"], "it waits no more"

@@ -176,6 +176,7 @@ def test_a_price_that_changed_after_consent_voids_it(agent: Any) -> None:
     Path("plan.yaml").write_text("goal: Ask\nbudget: {usd: 7}\nsteps:\n  a: {skill: ask-model}\n")
     waiting = made.start(Ask("plan_file", "plan.yaml"))
     Path("prices.yaml").write_text(TOKENS.replace("usd_per_million_input: 2", "usd_per_million_input: 0"))
+    assert waiting.plan is not None
     ended = made.resume(waiting.run, Consent(waiting.plan.id, "test"))
     assert ended.exit_code == 7 and "prices.table" in ended.message
 

@@ -12,6 +12,7 @@ import pytest
 from opswright.agents.agent import Agent
 from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
+from opswright.record.index import LedgerIndex
 
 
 @pytest.fixture(params=[0o000, 0o022])
@@ -25,6 +26,7 @@ def test_records_plans_and_events_are_for_their_owner_alone(agent: Any, plan_fil
     one: Agent = agent()
     proposal = one.plan_for(Ask("plan_file", str(plan_file)))
     one.start(proposal, Consent(proposal.plan.id, "test"))
+    LedgerIndex.of(one.workspace).refresh()
     root = one.workspace.root
     private = [root / name for name in ("ledger", "plans", "receipts", "runs", "index")]
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in private} == {

@@ -218,7 +218,7 @@ def sign(folder: Path, private: Path, leaves_out: tuple[Path, ...] = ()) -> Path
     signature = folder.with_name(f"{folder.name}.sig")
     hashed = hashing.Config().set_ignored_paths(paths=leaves_out)
     signer = signing.Config().use_elliptic_key_signer(private_key=private).set_hashing_config(hashed)
-    signer.sign(folder, signature)
+    signer.sign(folder, signature)  # type: ignore[no-untyped-call]
     return signature
 
 

@@ -43,7 +43,7 @@ class ToldByAttribute(BackendError):
 
 
 class OutOfMoney(BudgetError):
-    exit_code = 66
+    exit_code = 66  # type: ignore[assignment]
 
     def __str__(self) -> str:
         return f"no money for {self.__dict__['told']}"

@@ -10,6 +10,7 @@ import pytest
 
 from opswright.agents import void
 from opswright.agents.planner import Ask
+from opswright.core import input_digest
 from opswright.record.index import LedgerIndex
 
 
@@ -42,6 +43,11 @@ def test_an_input_is_not_read_again_while_nothing_says_that_it_changed(
     run = made.start(Ask("plan_file", str(plan_file))).run
     reasons(made, run)
     read = list[Path]()
-    digest = void.sha256_input
-    monkeypatch.setattr(void, "sha256_input", lambda path: read.append(path) or digest(path))
+    digest = input_digest.sha256_input
+
+    def noted(path: Path) -> str:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(void, "sha256_input", noted)
     assert reasons(made, run) == [] and read == []

@@ -23,5 +23,6 @@ def test_a_plan_waits_for_those_whose_approval_would_let_it_begin(
         return [row.run for row in waits_for(made.workspace, made.policy, Principal("x", (role,), "test"))]
 
     assert of("releaser") == [waiting.run] and of("operator") == of("viewer") == []
+    assert waiting.plan is not None
     (tmp_path / "ws" / "plans" / f"{waiting.plan.id}.json").write_text("{}")
     assert of("releaser") == [], "what nobody can approve rings no bell, and keeps no page from being shown"

@@ -65,7 +65,9 @@ def trained_here(shared: Workspace, data: DatasetRef) -> CheckpointRef:
     workdir = shared.run_folder("here") / "step"
     workdir.mkdir(parents=True)
     ctx = StepContext(shared, "here", "step", "key", workdir)
-    return finetune(FinetuneRequest.model_validate({"data": data, **ASKED}), ctx).checkpoint
+    made = finetune(FinetuneRequest.model_validate({"data": data, **ASKED}), ctx).checkpoint
+    assert made is not None
+    return made
 
 
 def steps_done(folder: Path) -> int:

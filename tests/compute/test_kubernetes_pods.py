@@ -21,6 +21,17 @@ from .fake_cluster import FakeCluster, Fault
 pytestmark = pytest.mark.e2e
 
 
+def _once_told(ctx: StepContext, wait: Any, act: Callable[[], None]) -> None:
+    """Act, in the background, once the step has told something."""
+
+    def go() -> None:
+        events: Any = ctx.events
+        wait.until(lambda: events.lines[1:])
+        act()
+
+    threading.Thread(target=go).start()
+
+
 @pytest.mark.parametrize(
     ("reason", "message"),
     [
@@ -62,7 +73,7 @@ def test_a_pod_that_has_no_node_yet_waits_and_says_so(
     backend = with_(kubernetes_settings, give_up_minutes=0)
     handle = backend.submit(job := bash_job("echo 1 > out", outputs=("out",)))
     ctx = attach(context, handle)
-    threading.Thread(target=lambda: (wait.until(lambda: ctx.events.lines[1:]), fake.release())).start()  # type: ignore[attr-defined]
+    _once_told(ctx, wait, fake.release)
     assert run_job(ctx, job, backend).status.state is JobState.SUCCEEDED
     assert isinstance(ctx.events, Lines)
     assert any(f"is pending ({reason}). 0/3 nodes are available" in line for line in ctx.events.lines)
@@ -103,9 +114,7 @@ def test_a_job_whose_pod_is_evicted_is_started_again_and_the_person_is_told(
     fake.disrupt(handle.id, "EvictionByEvictionAPI")
     wait.until(lambda: starts(job) == 2)
     ctx = attach(context, handle)
-    threading.Thread(
-        target=lambda: (wait.until(lambda: ctx.events.lines[1:]), (job.folder / "go").touch())
-    ).start()  # type: ignore[attr-defined]
+    _once_told(ctx, wait, (job.folder / "go").touch)
     result = run_job(ctx, job, kubernetes)
     assert (result.status.restarts, result.status.state) == (1, JobState.SUCCEEDED)
     assert kubernetes.logs(handle).splitlines().count("attempt") == 2  # nothing was cut off

@@ -109,6 +109,7 @@ def train(shared: Workspace, settings: KubernetesSettings, data: DatasetRef, nam
     request = FinetuneRequest.model_validate({"data": data, "compute": "kubernetes", **ASKED})
     result = finetune(request, ctx)
     assert (result.steps, result.resumed_from) == (6, 0) and ctx.metrics["loss"] > 0
+    assert result.checkpoint is not None
     return result.checkpoint
 
 

@@ -24,7 +24,8 @@ BOMB = gzip.compress(ROW * 600_000)  # 17 MB of rows in some 40 kB
 class Server(ThreadingHTTPServer):
     """Gives `body`, compressed or not, and tells of a length in answer to HEAD."""
 
-    body, is_compressed, told_bytes = ROW, False, None
+    body, is_compressed = ROW, False
+    told_bytes: int | None = None
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

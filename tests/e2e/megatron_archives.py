@@ -82,7 +82,7 @@ def make(out: Path, case: str) -> None:
     groups, tied, prefix = CASES[case]
     texts = ["one two three four the sun is what it is"]
     base = make_base(out / case, CHATML, texts, groups=groups, tied=tied)
-    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base).eval()
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base).eval()  # type: ignore[no-untyped-call]
     hf, c = model.state_dict(), model.config
     size = -(-c.vocab_size // 128) * 128
 

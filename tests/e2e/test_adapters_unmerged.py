@@ -135,6 +135,7 @@ def test_adapters_on_their_base_answer_as_the_merged_model_does(
     engine = CheckpointEngine(base)
     plain = [engine.generate([user_chat(a)], GenerationOptions(max_tokens=8))[0].text for a, _ in ROWS[:24]]
     with_them = CheckpointEngine(base, adapter=shared.artifacts.open(adapter).path)
+    assert trained.checkpoint is not None
     merged = CheckpointEngine(shared.artifacts.open(trained.checkpoint).path)
     chats, answers = [user_chat(a) for a, _ in ROWS[:24]], [[b] for _, b in ROWS[:24]]
     unmerged_scores = [one[0].logprob for one in with_them.loglikelihood(chats, answers)]
@@ -153,6 +154,7 @@ def test_a_suite_measures_adapters_and_finds_what_they_learned_from(
     adapter: AdapterRef,
 ) -> None:
     alone, got = measured(shared, adapter, folder, "unmerged")
+    assert trained.checkpoint is not None
     merged, wanted = measured(shared, trained.checkpoint, folder, "merged")
     assert got == wanted and alone.value == merged.value
     assert training_datasets(shared.artifacts, adapter) == [data]

@@ -56,7 +56,9 @@ def data(shared: Workspace) -> DatasetRef:
 @pytest.fixture(scope="module")
 def model(shared: Workspace, data: DatasetRef) -> CheckpointRef:
     ask = FinetuneRequest(data=data, max_steps=80, batch_size=32, epochs=20)
-    return finetune(ask, step(shared, "model")).checkpoint
+    made = finetune(ask, step(shared, "model")).checkpoint
+    assert made is not None
+    return made
 
 
 def step(workspace: Workspace, name: str) -> StepContext:

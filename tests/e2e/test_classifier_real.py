@@ -195,13 +195,13 @@ def make_encoder(folder: Path) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair=None, special_tokens=ends
     )
-    fast: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special)
+    fast: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special)  # type: ignore[no-untyped-call]
     fast.save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(fast), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=128, max_position_embeddings=64,
     )  # fmt: skip
-    BertForMaskedLM(config).save_pretrained(folder)
+    BertForMaskedLM(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     return folder
 
 

@@ -308,10 +308,12 @@ def test_conversations_are_kept_and_listed(page: Page, chat: Any) -> None:
 
 
 def test_an_uploaded_plan_file_is_kept_and_can_be_planned(page: Page, chat: Any) -> None:
+    from playwright.sync_api import FilePayload
+
     open_chat(page, chat.url)
     page.set_input_files(
         "#chat-page input[type=file]",
-        files=[{"name": "my plan.yaml", "mimeType": "text/yaml", "buffer": SLOW.encode()}],
+        files=[FilePayload(name="my plan.yaml", mimeType="text/yaml", buffer=SLOW.encode())],
     )
     page.wait_for_selector(".answer >> text=Kept as my_plan.yaml")
     page.wait_for_selector(".conversations .one.current >> text=uploaded my plan.yaml")
@@ -321,7 +323,7 @@ def test_an_uploaded_plan_file_is_kept_and_can_be_planned(page: Page, chat: Any)
     page.wait_for_selector(".card.waiting >> text=Take a while")  # and not the one beside it
     page.set_input_files(
         "#chat-page input[type=file]",
-        files=[{"name": "run.py", "mimeType": "text/plain", "buffer": b"print(1)"}],
+        files=[FilePayload(name="run.py", mimeType="text/plain", buffer=b"print(1)")],
     )
     page.wait_for_function("document.querySelector('#chat-page .fault').innerText.includes('run.py')")
     assert not list((chat.folder / ".opswright").rglob("run.py"))

@@ -199,10 +199,10 @@ def test_speeds_are_sorted_narrowed_and_read_anew(board: Page, shown_console: An
     for model, ms in (("quick", 20.0), ("slow", 90.0)):
         answers = [RequestRecord(0.0, n, ttft_ms=ms + n, e2el_ms=ms * 9, tokens_out=9) for n in range(30)]
         levels = [level_figures(Level(2, answers, ms / 10), {})]
-        facts = {"model": model, "server": {"name": "vllm"}, "prompts": "suite a", "levels": levels}
+        facts: dict[str, Any] = {"model": model, "server": {"name": "vllm"}, "prompts": "suite a"}
         with store.staging() as folder:
             (folder / "report.json").write_text(model)
-            facts |= {"workload": {"output_tokens": 9}, "is_complete": True}
+            facts |= {"levels": levels, "workload": {"output_tokens": 9}, "is_complete": True}
             store.save(BenchmarkReportRef, folder, facts)
     board.get_by_role("button", name="Refresh").click()
     rows = speeds.locator("tbody tr")

@@ -73,7 +73,9 @@ def run(shared: Workspace, name: str, **asked: Any) -> FinetuneResult:
 def taught(shared: Workspace, bases: Path) -> tuple[DatasetRef, CheckpointRef]:
     """What the teacher learned from, and the teacher: it says `nine` where the rows say numbers."""
     rows = dataset(shared, [(question, "nine") for question, _ in ROWS])
-    return rows, run(shared, "teacher", data=rows, base=bases / "large", keep="last").checkpoint
+    made = run(shared, "teacher", data=rows, base=bases / "large", keep="last").checkpoint
+    assert made is not None
+    return rows, made
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +92,13 @@ def test_a_student_learns_what_its_teacher_says_more_than_the_rows(
     chats = [user_chat(question) for question, _ in ROWS[8:24]]
     says = {}
     for name, made in (("alone", alone), ("student", student)):
+        assert made.checkpoint is not None
         engine = CheckpointEngine(shared.artifacts.open(made.checkpoint).path)
         scored = engine.loglikelihood(chats, [["nine"]] * len(chats))
         says[name] = sum(one[0].logprob for one in scored) / len(chats)
     assert says["student"] > says["alone"] + 2  # of the teacher's answer, which no row has
     assert student.steps == 20 and student.validation_loss is not None
+    assert student.checkpoint is not None
     recipe = (shared.artifacts.open(student.checkpoint).path / "recipe.yaml").read_text()
     assert "recipe: KnowledgeDistillationRecipeForNextTokenPrediction" in recipe and "kd_ratio: 1.0" in recipe
 
@@ -106,6 +110,7 @@ def test_what_the_teacher_saw_counts_as_seen_by_the_student(
     made = run(shared, "lineage", **ask)
     assert made.adapter is not None
     for ref in (made.checkpoint, made.adapter):
+        assert ref is not None
         checkpoint = shared.artifacts.open(ref)
         assert checkpoint.facts["teacher"] == taught[1] and set(checkpoint.parents) == {data, taught[1]}
         datasets = training_datasets(shared.artifacts, ref)

@@ -119,6 +119,7 @@ def test_a_checkpoint_is_measured_and_its_learning_by_heart_is_noticed(
     result = evaluate(EvaluateRequest(model=checkpoint, suite="clinc150", limit=ITEMS), context())
     assert result.value >= 0.9 and result.errors == 0
     assert result.leaked == ITEMS  # so the score is memory, and a gate will not take it
+    assert result.baselines["tfidf_svc"] is not None
     assert result.baselines["tfidf_svc"] >= 0.9
     items = read_report(workspace.artifacts.open(result.report)).items
     assert [item.got for item in items[:4]] == [slow_answer(model, item.text) for item in items[:4]]

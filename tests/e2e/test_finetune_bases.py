@@ -79,6 +79,7 @@ def run(shared: Workspace, name: str, **asked: Any) -> tuple[FinetuneResult, lis
 
 
 def losses(shared: Workspace, result: FinetuneResult) -> list[float]:
+    assert result.checkpoint is not None
     lines = (shared.artifacts.open(result.checkpoint).path / "training.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
 
@@ -96,6 +97,7 @@ def test_a_step_in_passes_is_the_step_at_once_and_its_recipe_decides_when_it_is_
     mixed, _, _ = run(shared, "mixed", **ask, precision="mixed")
     gaps = [abs(a - b) for a, b in zip(losses(shared, mixed), losses(shared, whole), strict=True)]
     assert 0 < max(gaps) < 0.05  # sums in bfloat16
+    assert whole.checkpoint is not None
     facts = shared.artifacts.open(whole.checkpoint).facts
     assert len(facts["base_digest"]) == 64 and whole.kept_step == 6 and not whole.stopped_early
     again, said, _ = run(shared, "again", data=data, base=whole.checkpoint, max_steps=2, learning_rate=None)
@@ -114,6 +116,7 @@ def test_a_template_s_end_token_is_where_generation_stops(
     (other / "tokenizer_config.json").write_text(json.dumps({**config, "eos_token": "</s>"}))
     (other / "generation_config.json").write_text(json.dumps({"eos_token_id": 1}))
     result, _, _ = run(shared, "end", data=data, base=other, max_steps=2)
+    assert result.checkpoint is not None
     generation = json.loads(
         (shared.artifacts.open(result.checkpoint).path / "generation_config.json").read_text()
     )
@@ -135,6 +138,7 @@ def test_the_weights_with_the_lowest_validation_loss_are_kept_and_it_ends_early(
     assert result.kept_step == best and result.validation_loss == pytest.approx(by_step[best])
     assert list(by_step)[-1] == result.steps and len([s for s in by_step if s > best]) == 3
     assert any("did not fall in 3 validations" in line for line in said)
+    assert result.checkpoint is not None
     assert shared.artifacts.open(result.checkpoint).facts["kept_step"] == best
 
 
@@ -174,6 +178,7 @@ def test_adapters_are_an_artifact_of_their_own_and_the_merged_model_gives_their_
     assert config["r"] == 4 and adapter.facts["method"] == "lora"
     assert adapter.parents == (data,)
     assert any(line.startswith("adapters merged: logits differ by at most") for line in said)
+    assert result.checkpoint is not None
     merged = shared.artifacts.open(result.checkpoint)
     assert merged.files["model.safetensors"]["sha256"] != sha256_file(base / "model.safetensors")
 
@@ -191,6 +196,7 @@ def test_a_share_of_the_rows_is_what_is_learned_from(shared: Workspace, data: Da
     result, _, workdir = run(shared, "share", data=data, base="tiny", epochs=1, train_share=0.25)
     assert result.steps == 1
     assert len((workdir / "data" / "train.jsonl").read_text().splitlines()) == 16
+    assert result.checkpoint is not None
     assert shared.artifacts.open(result.checkpoint).facts["train_rows"] == 16
 
 

@@ -35,7 +35,9 @@ def test_the_recipe_that_trains_on_cpu_trains_on_a_gpu_unchanged(tmp_path: Path)
         workdir.mkdir(parents=True)
         ctx = StepContext(workspace, "run", "step", "key", workdir)
         results[device] = finetune(FinetuneRequest(data=data, max_steps=30, batch_size=32, epochs=20), ctx)
-        recipe = workspace.artifacts.open(results[device].checkpoint).path / "recipe.yaml"
+        trained = results[device].checkpoint
+        assert trained is not None
+        recipe = workspace.artifacts.open(trained).path / "recipe.yaml"
         (tmp_path / f"{device}.yaml").write_bytes(recipe.read_bytes())
     assert (tmp_path / "cpu.yaml").read_bytes() == (tmp_path / "cuda.yaml").read_bytes()
     assert results["cuda"].device == "cuda" and results["cuda"].final_loss < 3

@@ -75,6 +75,7 @@ def test_a_training_goes_on_from_an_archive_and_its_lineage_holds_the_archives_d
     ctx, log = step(shared, "sft")
     result = finetune(asked(made, data, made / "gqa.nemo", "sft"), ctx)
     assert any("keys of the archive, all placed" in line and "Experimental" in line for line in log.lines)
+    assert result.checkpoint is not None
     trained = shared.artifacts.open(result.checkpoint)
     parent = next(ref for ref in trained.parents if isinstance(ref, CheckpointRef))
     imported = shared.artifacts.open(parent).facts

@@ -78,7 +78,9 @@ def data(shared: Workspace) -> DatasetRef:
 @pytest.fixture(scope="module")
 def trained(shared: Workspace, data: DatasetRef) -> CheckpointRef:
     """The uninterrupted training of 60 steps."""
-    return finetune(FinetuneRequest(data=data, max_steps=60, **SHORT), step(shared, "whole")).checkpoint
+    made = finetune(FinetuneRequest(data=data, max_steps=60, **SHORT), step(shared, "whole")).checkpoint
+    assert made is not None
+    return made
 
 
 def step(workspace: Workspace, name: str, run: str = "run-0") -> StepContext:
@@ -196,7 +198,9 @@ def test_adapters_are_merged_into_the_checkpoint_and_kept_beside_it(
     shared: Workspace, data: DatasetRef, trained: CheckpointRef
 ) -> None:
     ask = FinetuneRequest(data=data, base=trained, method="lora", max_steps=4, batch_size=32)
-    checkpoint = shared.artifacts.open(finetune(ask, step(shared, "lora")).checkpoint)
+    merged = finetune(ask, step(shared, "lora")).checkpoint
+    assert merged is not None
+    checkpoint = shared.artifacts.open(merged)
     base = shared.artifacts.open(trained)
     assert "adapter/adapter_model.safetensors" in checkpoint.files
     assert checkpoint.facts["parameters"] == base.facts["parameters"]

@@ -94,6 +94,7 @@ def trained(shared: Workspace, data: DatasetRef, folder: Path) -> FinetuneResult
 def test_the_weights_of_the_highest_score_are_kept_and_the_scores_with_them(
     shared: Workspace, trained: FinetuneResult, folder: Path
 ) -> None:
+    assert trained.checkpoint is not None
     told = shared.artifacts.open(trained.checkpoint).read_json("selection.json")
     scores = {one["step"]: one["value"] for one in told["scores"]}
     assert len(scores) >= 5 and max(scores) == trained.steps

@@ -30,7 +30,12 @@ def save(folder: Path, template: str | None = None, **config: Any) -> Path:
     if template is not None:
         words.chat_template = template
     torch.manual_seed(3)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     model = LlamaForCausalLM(  # type: ignore[no-untyped-call]
         LlamaConfig(
             vocab_size=len(words), max_position_embeddings=64, eos_token_id=2, pad_token_id=0, **sizes
@@ -98,7 +103,7 @@ def test_a_penalty_in_the_generation_config_counts(engine: CheckpointEngine, tmp
     from opswright.engines import GenerationOptions
 
     folder, options = save(tmp_path), GenerationOptions(max_tokens=12)
-    GenerationConfig(repetition_penalty=9.0, eos_token_id=2, pad_token_id=0).save_pretrained(folder)
+    GenerationConfig(repetition_penalty=9.0, eos_token_id=2, pad_token_id=0).save_pretrained(folder)  # type: ignore[no-untyped-call]
     chats = [({"role": "user", "content": "pin pin pin pin"},), *CHATS]
     penalised = [one.text for one in CheckpointEngine(folder, "cpu", 1).generate(chats, options)]
     assert penalised != [one.text for one in engine.generate(chats, options)]

@@ -179,7 +179,7 @@ def learn(folder: Path, rows: list[dict[str, Any]], steps: int = 60) -> None:
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
-    model, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     texts = []
     for row in rows:
         question = f"Request: {row['text']}\nIntent:"

@@ -136,7 +136,7 @@ def test_transformers_4_computes_from_a_bundles_config_what_5_does(tmp_path: Pat
         initializer_range=0.3,
         rope_parameters={"rope_type": "default", "rope_theta": 50.0},
     )
-    model = LlamaForCausalLM(config).eval()
+    model = LlamaForCausalLM(config).eval()  # type: ignore[no-untyped-call]
     model.save_pretrained(tmp_path / "5")
     with torch.inference_mode():
         ours = model(torch.tensor([list(range(60))])).logits[0, -1]
@@ -144,7 +144,9 @@ def test_transformers_4_computes_from_a_bundles_config_what_5_does(tmp_path: Pat
     found = {}
     for name in ("5", "4"):
         command = [HOME / "bin" / "python", "-I", "-c", _LOGITS, tmp_path / name]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+        said = subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, check=True, timeout=300
+        ).stdout
         found[name] = float((torch.tensor(json.loads(said)) - ours).abs().max())
     assert found["4"] < 1e-4 < 0.1 < found["5"], "4 takes another base, unless it is told"
 

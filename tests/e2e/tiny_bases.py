@@ -91,6 +91,6 @@ def make_base(
         pad_token_id=fast.pad_token_id,
         dtype="float32",
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     fast.save_pretrained(folder)
     return folder

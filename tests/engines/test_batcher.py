@@ -215,7 +215,7 @@ def test_pieces_tell_each_token_once_and_not_before_its_text(stop: tuple[str, ..
     job = GenerationJob(
         on_done=lambda text, reason, read, made: None,
         on_error=lambda error: None,
-        on_text=told.append,  # type: ignore[arg-type]
+        on_text=told.append,
         tokens=[0],
         max_tokens=99,
         stop=stop,

@@ -178,7 +178,7 @@ def test_milvus_lite_listens_on_no_port_and_its_socket_is_its_owners(tmp_path: P
         server.client.list_collections()
         assert ports() <= before
         sockets = [
-            Path(one.laddr)
+            Path(str(one.laddr))
             for one in psutil.Process().net_connections("unix")
             if "opswright-milvus" in str(one.laddr)
         ]

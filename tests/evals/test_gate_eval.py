@@ -159,8 +159,8 @@ def test_no_go_is_corrected_for_the_number_of_rows_and_go_is_not(measured: Any) 
     slices = {f"s{i}": (90, 100) for i in range(9)} | {"odd": (83, 100)}
     bars = {name: {"min": 0.9 if name == "odd" else 0.8} for name in slices}
     rows = judge(spec(slices=bars), measured(**slices), None).rows
-    assert 0.005 < rows[-1].p_nogo <= 0.05 and rows[-1].decision is INCONCLUSIVE
-    assert all(row.decision is GO and 0.005 < row.p_go <= 0.05 for row in rows[:-1])
+    assert 0.005 < (rows[-1].p_nogo or 0) <= 0.05 and rows[-1].decision is INCONCLUSIVE
+    assert all(row.decision is GO and 0.005 < (row.p_go or 0) <= 0.05 for row in rows[:-1])
     alone = only(judge(spec(slices={"odd": {"min": 0.9}}), measured(**slices), None))
     assert alone.decision is NO_GO
 
@@ -272,7 +272,8 @@ def test_scores_between_right_and_wrong_are_judged_by_their_mean(measured: Any) 
         found = measured(old=(0, 300))
         scores = [min(max(0.7 + shift + 0.2 * ((i * 37 % 101) / 50 - 1), 0), 1) for i in range(300)]
         items = (replace(i, scores={"f1": s}) for i, s in zip(found.items, scores, strict=True))
-        return replace(found, items=tuple(items), scorers={"f1": False})
+        made: EvalResult = replace(found, items=tuple(items), scorers={"f1": False})
+        return made
 
     gate = {"metric": "f1", "against": "stable", "max_drop": 0.05}
     assert judge(spec(min=0.6, **gate), graded(0.0), incumbent(graded(0.0))).decision is GO

@@ -136,9 +136,9 @@ def test_a_tier_says_what_a_row_may_do(measured: Any, tier: str, right: int, dec
 
 def test_an_advisory_row_takes_no_power_from_the_others(measured: Any) -> None:
     found = measured(a=(162, 200), b=(199, 200))
-    bars = {"a": {"min": 0.86}, "b": {"min": 0.5}}
+    bars: dict[str, dict[str, Any]] = {"a": {"min": 0.86}, "b": {"min": 0.5}}
     assert judge(spec(slices=bars), found, None).decision is INCONCLUSIVE  # p = 0.033 among two
-    bars["b"]["tier"] = "advisory"
+    bars = {**bars, "b": {"min": 0.5, "tier": "advisory"}}
     assert judge(spec(slices=bars), found, None).decision is NO_GO
 
 

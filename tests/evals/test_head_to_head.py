@@ -73,7 +73,7 @@ def test_the_interval_lies_on_the_side_of_the_difference() -> None:
     assert 0 < better.low < better.difference < better.high
     assert better.difference == pytest.approx(0.4)
     worse = compare(answered(A, series(80, 20)), answered(B, series(40, 60))).whole
-    assert (worse.low, worse.high) == (pytest.approx(-better.high), pytest.approx(-better.low))
+    assert (worse.low, worse.high) == pytest.approx((-better.high, -better.low))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_graded_scores_are_compared_by_how_far_they_differ() -> None:
         replace(m, items=tuple(replace(i, scores={"f1": base + n % 7 / 100}) for n, i in enumerate(m.items)))
         for m, base in ((a, 0.8), (b, 0.6))
     ]
-    found = compare(*graded, metric="f1")
+    found = compare(graded[0], graded[1], metric="f1")
     assert found.whole.difference == pytest.approx(-0.2) and found.whole.high < 0
     assert (found.whole.won, found.whole.lost) == (0, 60) and "t-test" in sentence(found)
     assert sentence(found).startswith("B is worse") and "McNemar" not in json.dumps(found.document())
@@ -194,6 +194,6 @@ def test_items_of_one_group_count_once_in_a_comparison() -> None:
         replace(m, items=tuple(replace(i, group=f"talk {n // 10}") for n, i in enumerate(m.items)))
         for m in (a, b)
     ]
-    together = compare(*grouped).whole
+    together = compare(grouped[0], grouped[1]).whole
     assert alone.n == 40 and alone.p_value < 0.01
     assert together.n == 4 and together.p_value > 0.05

@@ -35,7 +35,10 @@ class Learner:
 
         share = min(0.999, max(0.001, self.law(rows) + self.rng.normal() * self.noise))
         level = NormalDist().inv_cdf(share) * 2**0.5
-        return ((level - self.hard + self.rng.normal(size=len(self.hard))) > 0).astype(float).tolist()
+        found: list[float] = (
+            ((level - self.hard + self.rng.normal(size=len(self.hard))) > 0).astype(float).tolist()
+        )
+        return found
 
     def curve(self, sizes: Sequence[int] = SIZES, seeds: int = 2) -> LearningCurve:
         return learning_curve(
@@ -100,9 +103,9 @@ def test_items_of_one_group_count_as_one_observation() -> None:
     rows = (*SIZES, *SIZES)
     each = np.array([learner.scores(n) for n in rows])
     tenfold = np.repeat(each[:, :30], 10, axis=1)  # ten copies of thirty items
-    alone = forecast(rows, each[:, :30], range(30), [2000])[0]
-    grouped = forecast(rows, tenfold, np.repeat(np.arange(30), 10), [2000])[0]
-    counted_apart = forecast(rows, tenfold, range(300), [2000])[0]
+    alone = forecast(rows, each[:, :30].tolist(), range(30), [2000])[0]
+    grouped = forecast(rows, tenfold.tolist(), np.repeat(np.arange(30), 10).tolist(), [2000])[0]
+    counted_apart = forecast(rows, tenfold.tolist(), range(300), [2000])[0]
     assert grouped.high - grouped.low == pytest.approx(alone.high - alone.low, rel=0.05)
     assert counted_apart.high - counted_apart.low < 0.9 * (grouped.high - grouped.low)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
-from opswright.data.sample import Sample
+from opswright.data.sample import Sample, Task
 from opswright.engines import GenerationResult
 from opswright.evals.runner import EvalResult, score
 from opswright.evals.scorers import ScoringContext, load_scorer
@@ -26,8 +28,8 @@ def measured(task: str, asked: list[Sample], said: list[str]) -> EvalResult:
     scorers = [load_scorer(spec, ScoringContext(task, ())) for spec in default_specs(task)]  # type: ignore[arg-type]
     items = tuple(score(scorers, asked, [GenerationResult(text) for text in said], {}))
     return EvalResult(
-        "m", "s", "0" * 64, (), items, task=task, scorers={s.name: s.is_binary for s in scorers}
-    )  # type: ignore[arg-type]
+        "m", "s", "0" * 64, (), items, task=cast(Task, task), scorers={s.name: s.is_binary for s in scorers}
+    )
 
 
 def test_a_label_that_follows_from_the_length_is_found() -> None:

@@ -82,7 +82,7 @@ def test_a_month_is_not_judged_by_a_policy_that_is_not_kept_and_the_audit_says_s
 
 def checks_with_attacks() -> set[str]:
     """The checks that some test in this folder damages a workspace for."""
-    attacks = [Path(one.__file__) for one in (on_authority, on_months, on_records, on_serving, on_steps)]
+    attacks = [Path(str(one.__file__)) for one in (on_authority, on_months, on_records, on_serving, on_steps)]
     sources = "".join(path.read_text() for path in [*Path(__file__).parent.glob("test_audit*.py"), *attacks])
     return set(re.findall(r'(?:@attack|mark\.audits)\(\s*"([a-z]+)"', sources))
 

@@ -126,6 +126,7 @@ def test_any_filters_find_what_a_plain_scan_finds(
     folder = tmp_path / "any"
     shutil.rmtree(folder, ignore_errors=True)
     ledger, prev = Ledger(folder / "ledger"), GENESIS
+    ledger.folder.mkdir(parents=True)
     with (ledger.folder / "000001.jsonl").open("wb") as file:
         for seq, (actor, phase, run, step, skill, minute) in enumerate(rows, 1):
             entry = Entry(

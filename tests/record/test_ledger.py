@@ -54,6 +54,7 @@ def written(folder: Path, lines: list[bytes]) -> Ledger:
     """A ledger of one segment that holds these lines."""
     shutil.rmtree(folder, ignore_errors=True)
     ledger = Ledger(folder)
+    folder.mkdir(parents=True)
     (folder / "000001.jsonl").write_bytes(b"".join(lines))
     return ledger
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -181,6 +181,11 @@ def test_who_changes_their_mind_all_the_time_is_counted_anew_once() -> None:
             found.rate(row, is_right)
     counted: list[object] = []
     count = found.ratings._count
-    found.ratings._count = lambda rating: (counted.append(rating), count(rating))[1]  # type: ignore[method-assign]
+
+    def noted(rating: Any) -> Any:
+        counted.append(rating)
+        return count(rating)
+
+    found.ratings._count = noted  # type: ignore[method-assign]
     assert found.met("complaints") == ((0, 20), (0, 0))
     assert len(counted) == 20

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,13 +112,21 @@ def test_a_shadow_is_asked_what_stable_is_and_users_get_nothing_of_it(served: Ho
     assert len(read(served.workspace, "support")) == 20
 
 
+def _has_more_lines(path: Path, than: int) -> Callable[[], bool]:
+    return lambda: path.exists() and len(path.read_text().splitlines()) > than
+
+
+def _more_replays(served: House, canary: str, than: int) -> Callable[[], bool]:
+    return lambda: replays(served, canary) > than
+
+
 def test_a_slow_canary_is_found_before_it_has_users_of_its_own(served: House) -> None:
     """Stable is asked beside it, in either order: the user's own request does not say how fast they are."""
     canary = ship(served, percent=0, shadow=100)
     served.server.ails[2] = "slow"
     for number in range(40):
         served.chat(f"question {number}")
-        served.wait(lambda made=number: replays(served, canary) > made, "both were asked again")
+        served.wait(_more_replays(served, canary, number), "both were asked again")
     assert "slow answers" in {row.name for row in watch_of(served).look("support")}
     assert read_state(served.workspace, "support").canary is None
     asked = [version for version, messages in served.server.asked if "question" in messages]
@@ -168,9 +178,7 @@ def test_a_bad_canary_right_after_a_bad_one_is_withdrawn_as_soon(served: House) 
         for session in range(60):
             served.chat("hello", {"x-session-id": f"{number} {session}"})
         path = PairLog(served.workspace, "support", done.release.id).path
-        served.wait(
-            lambda path=path: path.exists() and len(path.read_text().splitlines()) > 10, "failed ones again"
-        )
+        served.wait(_has_more_lines(path, 10), "failed ones again")
         assert watch.look("support") != []
         assert read_state(served.workspace, "support").canary is None
 

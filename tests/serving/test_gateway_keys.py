@@ -218,7 +218,7 @@ def test_a_long_prompt_of_the_older_form_is_held_for_too(
 
 def spent(served: House) -> int:
     (found,) = served.keys.keys().values()
-    return served.usage.used(found).tokens
+    return int(served.usage.used(found).tokens)
 
 
 def test_an_error_of_the_gateways_own_is_told_in_openais_form_on_every_route(

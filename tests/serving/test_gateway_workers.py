@@ -205,7 +205,7 @@ def test_releases_of_killed_workers_do_not_add_up_for_ever(tmp_path: Path) -> No
 
 
 def state(serial: int, answers: bool = True, **fields: Any) -> dict[str, Any]:
-    release = {
+    release: dict[str, Any] = {
         "answers": answers,
         "error": None,
         "in_flight": 1,

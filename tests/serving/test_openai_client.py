@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpx
 import openai
@@ -35,7 +35,9 @@ def ask(served: House) -> Ask[Any]:
         transport = httpx.ASGITransport(app=served.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, trust_env=False) as http:
             url = "http://127.0.0.1:8700/v1"
-            client = openai.AsyncOpenAI(api_key="none", base_url=url, http_client=http, max_retries=0)
+            client = openai.AsyncOpenAI(
+                api_key="none", base_url=url, http_client=cast(Any, http), max_retries=0
+            )
             return await call(client)
 
     return lambda call: served.run(called(call))

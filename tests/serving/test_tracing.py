@@ -164,7 +164,8 @@ def test_a_block_and_a_failure_are_told_by_their_kind(traced: House, collector: 
 
 
 def test_a_stream_that_breaks_is_asked_again_within_one_trace(traced: House, collector: Collector) -> None:
-    usual, broken = traced.server.stream, []
+    usual = traced.server.stream
+    broken: list[Any] = []
 
     async def once(name: str, ask: Any) -> Any:
         if not broken:

@@ -90,6 +90,7 @@ def test_what_an_endpoint_was_asked_is_the_steps_spending_warm_up_too(
     benchmark(asked, ctx)
     told = ctx.endpoints[url]
     assert told["tokens"] == told["unpriced_tokens"] == ctx.spent["tokens"] == 15 * (4 + 6)
+    assert benchmark.estimate is not None
     expected = benchmark.estimate(asked, Machine.here(ctx.workspace.root), ctx.workspace)
     assert expected.usd is None and expected.tokens >= ctx.spent["tokens"]
 

@@ -205,11 +205,11 @@ def test_a_step_that_was_stopped_leaves_no_dataset(source: Path, context: Any) -
 def test_preflight_stops_a_plan_whose_source_is_missing(tmp_path: Path, workspace: Workspace) -> None:
     machine = Machine.here(tmp_path)
     assert curate.preflight is not None and curate.estimate is not None
-    found = curate.preflight(CurateRequest(source=tmp_path / "gone.csv"), machine, workspace)
+    found = list(curate.preflight(CurateRequest(source=tmp_path / "gone.csv"), machine, workspace))
     assert [one.level for one in found] == ["stop", "warn"] and "no file or folder" in found[0].message
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     request = CurateRequest(source=tmp_path / "a.csv", golden=DatasetRef.pending())
-    found = curate.preflight(request, machine, workspace)
+    found = list(curate.preflight(request, machine, workspace))
     assert [one.level for one in found] == ["ok", "ok"] and "earlier step" in found[1].message
     minutes = curate.estimate(request, machine, workspace).minutes
     assert minutes is not None and 0 < minutes < 1
@@ -258,9 +258,12 @@ def test_personal_data_is_masked_or_dropped_on_request_alone_and_then_shown_nowh
         {"text": f"send my balance to {secret} please", "label": "balance"},
         {"text": secret, "label": 3},
     )
-    for number, (fields, seen) in enumerate(
-        (({}, True), ({"personal_data": "mask"}, False), ({"filters": ("personal_data",)}, False))
-    ):
+    tried: tuple[tuple[dict[str, Any], bool], ...] = (
+        ({}, True),
+        ({"personal_data": "mask"}, False),
+        ({"filters": ("personal_data",)}, False),
+    )
+    for number, (fields, seen) in enumerate(tried):
         ctx = context(f"step-{number}")
         result = curate(CurateRequest.model_validate({"source": source, **fields}), ctx)
         folder = ctx.artifacts.open(result.dataset).path

@@ -195,7 +195,7 @@ def test_masked_rows_are_found_in_a_log_that_is_not_masked(tmp_path: Path, conte
 
 def test_a_damaged_log_and_a_folder_without_one_are_no_fault(tmp_path: Path, context: Any) -> None:
     ctx = context()
-    (ctx.workspace.endpoints / "empty").mkdir()
+    (ctx.workspace.endpoints / "empty").mkdir(parents=True)
     log(ctx.workspace, ("May I send the kettle back?", WRITTEN.format("kettle")))
     path = next((ctx.workspace.endpoints / "shop").glob("*.jsonl"))
     path.write_bytes(b'{"time": "x"}\nnot json\n\xff\xfe\n' + path.read_bytes() + b'{"time": "2026')

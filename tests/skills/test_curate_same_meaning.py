@@ -135,6 +135,7 @@ def test_what_cannot_be_compared_here_is_refused(
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     ctx = context()
     asked = CurateRequest(source=tmp_path / "rows.jsonl", semantic_duplicates=STEP, compute="ray")
+    assert curate.preflight is not None
     found = curate.preflight(asked, Machine.here(ctx.workspace.root), ctx.workspace)
     assert any(one.level == "stop" and "semantic_duplicates" in one.message for one in found)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -260,9 +261,13 @@ def test_mmd_is_the_textbook_formula() -> None:
     assert np.corrcoef(got.witness, towards)[0, 1] > 0.95
 
 
+def _forty(rng: np.random.Generator) -> Any:
+    return rng.normal(size=(40, 4)).astype(np.float32)
+
+
 def test_mmd_keeps_its_level_and_finds_a_shift() -> None:
     rng = np.random.default_rng(3)
-    quiet = [mmd(*(rng.normal(size=(40, 4)).astype(np.float32) for _ in "xy"), 99, rng).p for _ in range(200)]
+    quiet = [mmd(_forty(rng), _forty(rng), 99, rng).p for _ in range(200)]
     assert 0.01 <= np.mean(np.array(quiet) <= 0.05) <= 0.10
     moved = rng.normal(1.0, size=(40, 4)).astype(np.float32)
     assert mmd(rng.normal(size=(40, 4)).astype(np.float32), moved, 99, rng).p == 0.01
@@ -359,7 +364,7 @@ def test_the_skill_reads_the_traffic_log_of_its_endpoint(
     reference = save_dataset(ctx, texts["train"])
     result = drift(DriftRequest(endpoint="support", reference=reference, window=140), ctx)
     assert (result.alarm, result.n) == (False, 140)
-    assert (result.labelled, result.labelled_right) == (3, pytest.approx(2 / 3))
+    assert result.labelled == 3 and result.labelled_right == pytest.approx(2 / 3)
     with pytest.raises(AskError, match="endpoint 'elsewhere' has answered 0 requests"):
         drift(DriftRequest(endpoint="elsewhere", reference=reference), ctx)
 

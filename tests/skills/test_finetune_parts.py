@@ -131,7 +131,7 @@ def test_a_tool_call_that_would_be_taught_must_be_whole(
 
 
 def test_what_the_assistant_says_is_read_turn_by_turn_with_its_calls() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": None, "tool_calls": [{"function": CALL}]},
         {"role": "tool", "content": "y"},
@@ -299,7 +299,13 @@ def test_minutes_are_known_for_the_tiny_model_on_cpu_and_unknown_elsewhere(
     large = FinetuneRequest(data=data, tiny=TinyShape(layers=16, width=256))
     assert large.tiny and large.tiny.parameters > 10 * TinyShape().parameters
     slower = estimate(large, LAPTOP, workspace)
-    assert slower.minutes and slower.minutes > 8 * tiny.minutes and slower.disk_bytes > tiny.disk_bytes
+    assert (
+        slower.minutes
+        and slower.disk_bytes
+        and tiny.disk_bytes
+        and slower.minutes > 8 * tiny.minutes
+        and slower.disk_bytes > tiny.disk_bytes
+    )
     with workspace.artifacts.staging() as folder:
         (folder / "train.jsonl").write_text(" " * 12_000 * 540)  # four times as long as labelled texts are
         long = workspace.artifacts.save(DatasetRef, folder, {"train_rows": 12_000, "validation_rows": 200})

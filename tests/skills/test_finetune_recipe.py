@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -97,7 +98,7 @@ def test_the_last_short_batch_of_an_epoch_is_a_step_too() -> None:
 
 
 @pytest.mark.parametrize(("asked", "last"), [({}, 48), ({"max_steps": 20}, 20)])
-def test_the_last_validation_falls_on_the_last_step(asked: dict[str, int], last: int) -> None:
+def test_the_last_validation_falls_on_the_last_step(asked: dict[str, Any], last: int) -> None:
     recipe = compiled(rows=1000, **asked)
     assert recipe.steps == last
     assert last % recipe.values["step_scheduler"]["val_every_steps"] == 0

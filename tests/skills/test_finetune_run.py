@@ -203,6 +203,7 @@ def test_the_same_training_gives_the_same_checkpoint_with_recipe_curve_and_facts
     steps = (context(run="a"), context(run="b"))
     results = [train(request, ctx, script(ctx, body)) for ctx in steps]
     assert results[0].checkpoint == results[1].checkpoint
+    assert results[0].checkpoint is not None
     checkpoint = workspace.artifacts.open(results[0].checkpoint)
     assert checkpoint.facts["parameters"] == 12 and checkpoint.facts["steps"] == 2
     assert checkpoint.facts["final_loss"] == pytest.approx(0.875) and checkpoint.facts["device"] == "cpu"

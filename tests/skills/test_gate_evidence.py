@@ -195,7 +195,7 @@ def test_items_in_any_training_behind_a_model_are_left_out_when_the_gate_says_so
     spec = GateSpec(suite="tones", min=0.5, leaked="leave_out")
     report = save(found, leaked=1)
     known = collect(workspace, spec, report, found, None)
-    assert known.leaked == {"t0003", "t0005"}
+    assert set(known.leaked or ()) == {"t0003", "t0005"}
     verdict = gate(GateRequest(report=report, spec=spec), context()).verdict
     assert verdict.decision is Decision.GO and verdict.rows[0].n == 198
     assert collect(workspace, SPEC, report, found, None).leaked is None  # not asked for
@@ -305,7 +305,7 @@ def test_leaked_items_of_a_required_suite_are_known_by_the_training_rows(
     save(result(trained, 150, suite="safety"), leaked=1)
     (held,) = required_reports(workspace.artifacts, trained, "safety")
     (left,) = required_reports(workspace.artifacts, trained, "safety", leave_out=True)
-    assert held.leaked is None and left.leaked == {"t0003"}
+    assert held.leaked is None and set(left.leaked or ()) == {"t0003"}
 
 
 def test_items_of_a_required_suite_that_chose_the_weights_are_counted(
@@ -347,7 +347,11 @@ def test_earlier_verdicts_on_the_suite_are_counted_by_model_and_by_size(
     mine, other, third = (str(model([(name, "calm")])) for name in "abc")
     judged = [save(result(mine, 40, n=50)), save(result(other, 150))]
     save(result(third, 150))
-    who = {"principal": Principal("tester", ("releaser",), "test"), "step": "eval.gate", "skill": "gate"}
+    who: dict[str, Any] = {
+        "principal": Principal("tester", ("releaser",), "test"),
+        "step": "eval.gate",
+        "skill": "gate",
+    }
     for number, report in enumerate(judged):
         run = {**who, "run": f"run-{number}"}
         Ledger.of(workspace).append(Phase.INTENT, **run, request={"report": report})

@@ -109,4 +109,6 @@ def test_the_report_a_gate_judges_counts_them(context: Context, tmp_path: Path) 
         (folder / "items.jsonl").write_bytes(to_lines(items))
         report = ctx.artifacts.save(EvalReportRef, folder, facts_of(measured, 30, {}))
     spec = GateSpec(suite="tones", min=0.5, leaked="leave_out")
-    assert collect(ctx.workspace, spec, report, measured, None).leaked == {f"i{n}" for n in range(5)}
+    assert set(collect(ctx.workspace, spec, report, measured, None).leaked or ()) == {
+        f"i{n}" for n in range(5)
+    }

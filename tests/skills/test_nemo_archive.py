@@ -79,7 +79,7 @@ def test_an_archive_is_described_without_loading_it(
 
 def legacy(weights: Any) -> bytes:
     """Weights as torch saved them before its zip: a number, a version, the system, the weights, numbers."""
-    parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, weights, [])
+    parts: tuple[Any, ...] = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, weights, [])
     return b"".join(pickle.dumps(part, 2) for part in parts)
 
 

@@ -94,7 +94,10 @@ def measured(ctx: StepContext, model: CheckpointRef, suite: Path, right: float) 
     found = EvalResult(
         str(model), loaded.name, loaded.digest, (), items, task="extract", scorers={"json_exact": True}
     )
-    return keep(ctx, EvalReportRef, facts_of(found, len(items), {}), items_jsonl=to_lines(items))
+    ref: EvalReportRef = keep(
+        ctx, EvalReportRef, facts_of(found, len(items), {}), items_jsonl=to_lines(items)
+    )
+    return ref
 
 
 def record(ctx: StepContext, report: EvalReportRef, suite: Path, verdict: str = "GO") -> None:

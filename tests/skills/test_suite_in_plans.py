@@ -158,6 +158,7 @@ def required(project: Path, meant: str = "", **steps: str) -> Plan:
 
 def meant_by(compiled: Plan) -> tuple[Any, tuple[str, ...]]:
     judged = compiled.step("eval.gate")
+    assert judged is not None
     return judged.arguments["spec"]["suites"]["safety"]["suite"], judged.inputs
 
 
@@ -168,7 +169,9 @@ def test_a_required_suite_is_the_file_that_a_step_evaluates_and_its_digest_is_th
     assert file == (project / "suites" / "safety.yaml").as_posix() and file in inputs
     check_compiled(compiled, load_registry())
     (project / "suites" / "safety.yaml").write_text("samples: [{id: a, text: hi, target: bye}]\n")
-    assert "changed since" in compiled.changed_inputs(compiled.step("eval.gate"), project)[0]
+    gate = compiled.step("eval.gate")
+    assert gate is not None
+    assert "changed since" in compiled.changed_inputs(gate, project)[0]
 
 
 def test_a_required_suite_is_the_file_that_the_gate_names_though_another_is_evaluated(project: Path) -> None:

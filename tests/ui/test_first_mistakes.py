@@ -37,6 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_skills: Module
         ("artifacts model", "unknown kind 'model' (there are: "),
         ("artifacts chekpoint", "Did you mean 'checkpoint'?"),
         ("export plan.yaml", "No such command 'plan.yaml'. (there are: argo, kubeflow) Try"),
+        ("--home lines.txt status", "lines.txt is a file: name a folder with --home or OPSWRIGHT_HOME."),
         ("init nope.csv", "no file or folder 'nope.csv' (looked in "),
     ],
 )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -182,11 +184,58 @@ def job_logs(world: Any, texts: list[str]) -> Reading:
     return _of_failed(world, outcome)
 
 
+class _ServeRequest(Request):
+    pass
+
+
+@skill(effect=Effect.WRITES, summary="Start a gateway, and wait for its engine server.", reusable=False)
+def start_serving(request: _ServeRequest, ctx: StepContext) -> _PrintResult:
+    from opswright.core.workspace import Workspace
+    from opswright.serving.fleet import GatewayClient, stop_all
+
+    quick = {"server": "triton", "gateway_port": 0, "start_timeout_s": 8.0}
+    serving = ctx.workspace.settings.serving.model_copy(update=quick)
+    workspace = Workspace(ctx.workspace.settings.model_copy(update={"serving": serving}))
+    gateway = GatewayClient(workspace)
+    try:
+        gateway.start()
+        gateway.facts()
+    finally:
+        stop_all(workspace)
+    return _PrintResult(done=True)
+
+
+def engine_logs(world: Any, texts: list[str]) -> Reading:
+    """What an engine server says on stderr before it ends: a real gateway tells it as why nothing answers."""
+    server = world.folder / "tritonserver"
+    said = " ".join(shlex.quote(_line(text, 300)) for text in texts)
+    server.write_text(f"#!/bin/sh\nprintf '%s\\n' {said} >&2\nexit 3\n")
+    server.chmod(0o755)
+    with _variable("TRITON_SERVER", str(server)):
+        plan = "goal: g\nsteps:\n  up: {skill: start-serving}\n"
+        outcome = carried_out(world, plan, Registry((start_serving,)))
+    assert outcome.exit_code == 1 and "tritonserver ended" in outcome.message, outcome.message
+    return _of_failed(world, outcome)
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def _of_failed(world: Any, outcome: RunOutcome) -> Reading:
     from opswright.record.ledger import Ledger
 
     failed = [r.seq for r in Ledger.of(world.workspace).records() if r.run == outcome.run and r.step]
-    shown = [("show_run", {"run": outcome.run}), ("show_record", {"seq": failed[-1]})]
+    shown: list[Call] = [("show_run", {"run": outcome.run}), ("show_record", {"seq": failed[-1]})]
     return Reading([*shown, ("search", {"question": "what was the error of the failed step?"})])
 
 
@@ -390,6 +439,7 @@ CARRIERS = (
     Carrier("run's goal", goals, few=True),
     Carrier("denial's reason", reasons, few=True),
     Carrier("job's log", job_logs, few=True),
+    Carrier("engine's log", engine_logs, few=True),
     Carrier("traffic", traffic, few=True),
     Carrier("MCP arguments", mcp_arguments, few=True),
     Carrier("MCP client", mcp_clients, few=True),

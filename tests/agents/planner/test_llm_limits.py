@@ -102,7 +102,8 @@ def test_it_works_where_a_loop_runs_already(plan: Any, play: ModuleType) -> None
     plan.server.play(play.proposes(CURATE))
 
     async def in_a_notebook() -> PlannerReply:
-        return plan("make a training set from new.csv")
+        reply: PlannerReply = plan("make a training set from new.csv")
+        return reply
 
     assert isinstance(asyncio.run(in_a_notebook()), Proposal)
     assert Path.cwd() == plan.world.folder

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from opswright.core.artifact_refs import CheckpointRef, DatasetRef, EvalReportRef
 from opswright.core.contract import Effect, InputPath, Request, Result, StepContext, skill
 from opswright.data.sample import Sample
-from opswright.engines import Chat, GenerationOptions, GenerationResult, Progress
+from opswright.engines import Chat, Engine, GenerationOptions, GenerationResult, Progress
 from opswright.evals.suites import Suite
 
 _LABELS_A_DOMAIN, _ITEMS_A_LABEL = 2, 5
@@ -38,7 +38,7 @@ def gather(request: GatherRequest, ctx: StepContext) -> GatherResult:
     from opswright.data.published import clinc150
 
     labels = {item.answer for item in part().items}
-    taken: dict[str, int] = dict.fromkeys(labels, 0)
+    taken: dict[str, int] = dict.fromkeys((str(label) for label in labels), 0)
     rows = []
     for row in clinc150.read_rows(clinc150.FOLDER, "train"):
         if row.label in labels and taken[row.label] < request.rows_a_label:
@@ -219,4 +219,4 @@ class Linear:
         """Nothing to let go."""
 
 
-_ENGINES = {"keyword": Keyword, "linear": Linear}
+_ENGINES: dict[str, Callable[[Any], Engine]] = {"keyword": Keyword, "linear": Linear}

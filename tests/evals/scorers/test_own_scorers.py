@@ -163,7 +163,7 @@ def test_a_package_brings_scorers_by_an_entry_point() -> None:
 def test_the_code_of_a_package_is_part_of_what_its_scores_may_be_compared_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents = []
+    documents: list[Any] = []
     for code in ("raise SystemExit", "raise SystemExit(1)"):
         site = tmp_path / str(len(documents))
         (site / "polite_scorers" / "inner").mkdir(parents=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_a_bundle_that_names_a_file_outside_of_it_writes_nothing_there(tmp_path:
         (folder / "files").mkdir(parents=True)
         (folder / "artifact.json").write_bytes(manifest)
         (tmp_path / "escaped").write_bytes(escaped)
-        for take in (fetch_whole, lambda *told: fetch_part(*told, lambda name: True)):
+        for take in (fetch_whole, partial(fetch_part, is_wanted=lambda name: True)):
             with pytest.raises(IntegrityError, match="none of its own"):
                 take(ref, str(tmp_path / "source"), tmp_path / "pod" / "into" / "artifacts")
     assert not (tmp_path / "pod" / "escaped").exists()

@@ -219,8 +219,8 @@ def test_from_a_request_to_the_merge_exactly_the_reviewed_plan_is_carried_out(re
     records = [one for one in Ledger.of(repository.workspace).records() if one.run == "merge-1"]
     assert [one.step for one in records if one.phase == "done"] == ["data", None]
     assert {one.actor for one in records} == {"github-main"}
-    board = [row["model"][:13] for row in json.loads(repository.out("board.json"))]
-    assert board == ["checkpoint:bb", "checkpoint:aa"]
+    models = [row["model"][:13] for row in json.loads(repository.out("board.json"))]
+    assert models == ["checkpoint:bb", "checkpoint:aa"]
     assert "JOBS_TOKEN" not in said and "eyJ" not in said
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from opswright.agents.approvals import Consent
 from opswright.agents.planner import Ask
 from opswright.core.artifact_refs import BundleRef
 from opswright.core.contract import Effect
@@ -85,8 +86,6 @@ def test_the_month_and_what_is_left_of_it_stand_on_the_card_the_first_screen_and
 def test_an_approval_that_was_given_is_named_and_can_be_withdrawn(
     console: Console, ada: Person, run: str, run_service: RunService
 ) -> None:
-    from opswright.agents.approvals import Consent
-
     agent = console.agent(ada)
     plan = agent.outcome(run).plan
     assert plan is not None
@@ -175,7 +174,7 @@ def test_a_skill_of_another_package_is_what_leads_on_where_it_takes_what_was_mad
     assert next_steps(console.workspace, reads_only, {}) == []
 
 
-def _consent(plan: str) -> object:
+def _consent(plan: str) -> Consent:
     from opswright.agents.approvals import Consent
 
     return Consent(plan, "console")

@@ -72,7 +72,7 @@ class McpBench:
 
             self.shown.append(params)
             typed = code if code is not None else params.message.rpartition(" ")[2]
-            return ElicitResult(action=action, content={"code": typed} if action == "accept" else None)  # type: ignore[arg-type]
+            return ElicitResult(action=action, content={"code": typed} if action == "accept" else None)
 
         return answer
 

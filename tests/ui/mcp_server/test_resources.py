@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -144,7 +144,7 @@ def test_over_stdio_too_only_the_roles_that_count_read(bench: McpBench) -> None:
         "roles: {guest: {}, releaser: {propose: [reads, writes], run: [reads, writes]}}\n"
     )
     of_this_machine = StdioCallers(bench.workspace)
-    assert of_this_machine.of(None).principal.roles == ("releaser",)
+    assert of_this_machine.of(cast(Any, None)).principal.roles == ("releaser",)
 
     async def main() -> None:
         async with Client(bench.server(of_this_machine)) as client:

@@ -156,7 +156,7 @@ def test_an_answer_is_good_for_one_question_of_one_caller(bench: McpBench) -> No
             assert isinstance(asked, InputRequiredResult) and asked.input_requests
             message = asked.input_requests["consent"].params.message  # type: ignore[union-attr]
             content = {"code": message.rpartition(" ")[2]}
-            given = {"consent": ElicitResult(action="accept", content=content)}  # type: ignore[arg-type]
+            given: dict[str, Any] = {"consent": ElicitResult(action="accept", content=content)}
 
             async def send(state: str | None) -> Any:
                 return await session.call_tool(
@@ -311,8 +311,8 @@ def test_what_is_wrong_is_said_in_words_with_the_exit_codes_word(bench: McpBench
 def test_a_plan_file_of_several_steps_is_proposed_and_run(bench: McpBench, small_skills: Any) -> None:
     told: list[tuple[float, float | None]] = []
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        told.append((done, total))
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total))
 
     text = small_skills.PLAN.replace("board: board.txt}", "board: board.txt}, waive_gate: a trial")
 

@@ -30,7 +30,7 @@ def shown(cell: Any) -> str:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: str(path.stem))
 def test_a_notebook_as_it_is_kept_was_run_from_top_to_bottom(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -44,7 +44,8 @@ def test_a_notebook_as_it_is_kept_was_run_from_top_to_bottom(path: Path) -> None
 def test_a_notebook_runs_in_an_empty_folder_and_shows_what_is_kept(
     path: Path, runner: ModuleType, tmp_path: Path
 ) -> None:
-    kept = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    kept = [cell for cell in notebook.cells if cell.cell_type == "code"]
     ran = [cell for cell in runner.execute(path, tmp_path).cells if cell.cell_type == "code"]
     said = " ".join(map(shown, ran))
     for promise in ("B is better", "HeldError plan", "nothing was run", "records intact head", "denied"):

@@ -52,25 +52,34 @@ def ws(open_as: object) -> NotebookWorkspace:
     return open_as()  # type: ignore[operator, no-any-return]
 
 
+def proposed(called: object) -> ProposedPlan:
+    """What a skill's call proposes, where it does more than read."""
+    assert isinstance(called, ProposedPlan)
+    return called
+
+
 def collected(ws: NotebookWorkspace) -> str:
-    return str(ws.skills.collect(source="lines.txt").apply().result.dataset)
+    made: Any = proposed(ws.skills.collect(source="lines.txt")).apply().result
+    return str(made.dataset)
 
 
 def trained(ws: NotebookWorkspace) -> str:
-    return str(ws.skills.train(data=collected(ws)).apply().result.checkpoint)
+    made: Any = proposed(ws.skills.train(data=collected(ws))).apply().result
+    return str(made.checkpoint)
 
 
 def test_a_call_that_makes_something_is_a_plan_and_runs_nothing(ws: NotebookWorkspace) -> None:
-    plan = ws.skills.collect(source="lines.txt")
+    plan = proposed(ws.skills.collect(source="lines.txt"))
     assert isinstance(plan, ProposedPlan) and plan.effect == "writes"
     assert "nothing was run" in repr(plan) and ".apply()" in plan._repr_html_()
     assert len(ws.runs()) == len(ws.artifacts()) == len(ws.ledger()) == 0
 
 
 def test_apply_carries_it_out_in_the_callers_name_with_consent_in_the_record(ws: NotebookWorkspace) -> None:
-    plan = ws.skills.collect(source="lines.txt", least_rows=2)
+    plan = proposed(ws.skills.collect(source="lines.txt", least_rows=2))
     done = plan.apply()
-    assert (done.status, done.outcome, done.result.rows) == ("done", "done", 3)
+    rows: Any = done.result
+    assert (done.status, done.outcome, rows.rows) == ("done", "done", 3)
     records = ws.ledger(run=done.run)
     assert set(records["actor"]) == {"ada"} and set(records["plan"].dropna()) == {plan.id}
     approved = records[records["phase"] == Phase.APPROVED].iloc[0]
@@ -81,7 +90,7 @@ def test_apply_carries_it_out_in_the_callers_name_with_consent_in_the_record(ws:
 
 def test_what_serves_needs_consent_to_that_very_plan(ws: NotebookWorkspace, tmp_path: Path) -> None:
     model = trained(ws)
-    plan = ws.skills.publish(model=model, board="board.txt", waive_gate="a rehearsal")
+    plan = proposed(ws.skills.publish(model=model, board="board.txt", waive_gate="a rehearsal"))
     before = len(ws.ledger())
     with pytest.raises(HeldError, match=r"nothing was run.*apply\(approve='"):
         plan.apply()
@@ -105,7 +114,8 @@ def test_a_plan_file_needs_consent_for_anything_it_makes(ws: NotebookWorkspace) 
 
 
 def test_what_only_reads_answers_at_once_and_is_in_the_record(ws: NotebookWorkspace) -> None:
-    verdict = ws.skills.judge(model=trained(ws), decision="NO_GO").verdict
+    read: Any = ws.skills.judge(model=trained(ws), decision="NO_GO")
+    verdict = read.verdict
     assert verdict.decision == "NO_GO"
     run = ws.runs().iloc[0]
     assert run["verdict"] == "NO_GO" and run["source"].startswith("notebook /judge")
@@ -117,7 +127,7 @@ def test_the_policy_decides_as_everywhere(open_as: object) -> None:
     viewer, operator = open_as("vi", "viewer"), open_as("olga", "operator")  # type: ignore[operator]
     with pytest.raises(DeniedError, match="vi"):
         viewer.skills.collect(source="lines.txt").apply()
-    plan = operator.skills.publish(model=model, board="board.txt", waive_gate="a rehearsal")
+    plan = proposed(operator.skills.publish(model=model, board="board.txt", waive_gate="a rehearsal"))
     assert "Somebody else" in plan._repr_html_()
     with pytest.raises(HeldError):
         plan.apply(approve=plan.id)
@@ -130,7 +140,7 @@ def test_the_policy_decides_as_everywhere(open_as: object) -> None:
 
 def test_a_colleague_approves_what_was_proposed(open_as: object) -> None:
     ada, bob = open_as("ada"), open_as("bob")  # type: ignore[operator]
-    plan = ada.skills.collect(source="lines.txt")
+    plan = proposed(ada.skills.collect(source="lines.txt"))
     waiting = plan.propose()
     assert waiting.status == "waiting" and ada.runs()["state"].tolist() == ["waiting"]
     with pytest.raises(HeldError):
@@ -144,7 +154,7 @@ def test_a_colleague_approves_what_was_proposed(open_as: object) -> None:
 
 
 def test_a_step_that_fails_raises_and_can_be_resumed(ws: NotebookWorkspace) -> None:
-    plan = ws.skills.fragile(model=trained(ws), unless="mended")
+    plan = proposed(ws.skills.fragile(model=trained(ws), unless="mended"))
     with pytest.raises(BackendError, match=r"the disk said no.*\.resume\('"):
         plan.apply()
     Path("mended").touch()
@@ -163,7 +173,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_the_run_and_says_how_it_goes_on(ws: NotebookWorkspace) -> None:
-    plan = ws.skills.train(data=collected(ws), steps=2_000_000_000)
+    plan = proposed(ws.skills.train(data=collected(ws), steps=2_000_000_000))
     threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt, match=r"was stopped; \.resume\("):
         plan.apply()
@@ -173,7 +183,7 @@ def test_an_interrupt_stops_the_run_and_says_how_it_goes_on(ws: NotebookWorkspac
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_comes_too_late_says_that_the_run_had_ended(ws: NotebookWorkspace) -> None:
-    done = ws.skills.collect(source="lines.txt").apply()  # type: ignore[union-attr]
+    done = proposed(ws.skills.collect(source="lines.txt")).apply()
     agent = Agent(CoreWorkspace(load_settings(home=ws.root)), ws._session.registry)
 
     def go() -> RunOutcome:
@@ -235,7 +245,7 @@ def test_an_unknown_filter_of_the_ledger_is_named_with_those_there_are(ws: Noteb
 
 
 def test_an_input_that_changed_since_it_was_shown_is_refused(ws: NotebookWorkspace) -> None:
-    plan = ws.skills.collect(source="lines.txt")
+    plan = proposed(ws.skills.collect(source="lines.txt"))
     Path("lines.txt").write_text("something else\n")
     with pytest.raises(HeldError, match="changed"):
         plan.apply()
@@ -245,7 +255,7 @@ def test_an_input_that_changed_since_it_was_shown_is_refused(ws: NotebookWorkspa
 def test_all_that_was_done_passes_the_audit(ws: NotebookWorkspace, small_skills: ModuleType) -> None:
     ws.skills.judge(model=trained(ws))
     with pytest.raises(HeldError):
-        ws.skills.collect(source="lines.txt").apply(approve="0" * 12)
+        proposed(ws.skills.collect(source="lines.txt")).apply(approve="0" * 12)
     report = audit_workspace(ws._workspace, Registry(small_skills.SKILLS), mlflow=False)
     assert [fault.message for fault in report.faults] == []
 
@@ -267,7 +277,7 @@ def test_jupyter_completes_skills_and_their_arguments() -> None:
     from IPython.core.completer import provisionalcompleter
     from IPython.core.interactiveshell import InteractiveShell
 
-    shell = InteractiveShell()
+    shell = InteractiveShell()  # type: ignore[no-untyped-call]
     shell.user_ns["ws"] = Workspace("ws")
     with provisionalcompleter():
         found = [one.text for one in shell.Completer.completions("ws.skills.eval", 14)]
@@ -291,7 +301,7 @@ def test_a_wrong_call_says_what_is_right(ws: NotebookWorkspace) -> None:
 def test_a_card_shows_markup_and_never_obeys_it(ws: NotebookWorkspace) -> None:
     name = "<img src=x onerror=alert(1)>.txt"
     Path(name).write_text("one\n")
-    plan = ws.skills.collect(source=name)
+    plan = proposed(ws.skills.collect(source=name))
     assert "<img" not in plan._repr_html_() and "&lt;img" in plan._repr_html_()
     assert "<img" not in plan._repr_markdown_()
     done = plan.apply()
@@ -312,7 +322,7 @@ def test_without_pandas_a_table_says_what_to_install_and_calls_still_work(
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(NeedsError, match=r"pip install 'opswright\[notebook\]'"):
         ws.runs()
-    assert ws.skills.collect(source="lines.txt").apply().status == "done"
+    assert proposed(ws.skills.collect(source="lines.txt")).apply().status == "done"
 
 
 def test_importing_the_package_loads_nothing_else() -> None:
@@ -320,4 +330,4 @@ def test_importing_the_package_loads_nothing_else() -> None:
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
     with pytest.raises(ImportError):
-        from opswright import Nothing  # type: ignore[attr-defined]  # noqa: F401
+        from opswright import Nothing  # noqa: F401
