@@ -135,7 +135,8 @@ def judge(sentence: Sentence, world: Any, kind: str = "phrases") -> SentenceOutc
 
 def is_plannable(sentence: Sentence, world: Any) -> bool:
     """Whether the compiler takes the plan that a sentence is expected to lead to; True where none is."""
-    steps, gates = [], {}
+    steps: list[StepText] = []
+    gates: dict[str, Any] = {}
     for place, one in enumerate(sentence.expect.get("plan", ())):
         (skill, given) = next(iter(one.items()))
         arguments = {n: _meant(value, n, world) for n, value in (given or {}).items() if n != "gate"}
