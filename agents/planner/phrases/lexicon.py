@@ -343,7 +343,7 @@ def _participles(head: str) -> Iterator[str]:
         yield _IRREGULAR[head]
     elif head.endswith("e"):
         yield head + "d"
-    elif head.endswith("y"):
+    elif head.endswith("y") and head[-2] not in "aeiou":
         yield head[:-1] + "ied"
     else:
         yield head + "ed"

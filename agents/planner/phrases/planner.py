@@ -280,7 +280,8 @@ class _Reading(PhraseChoice):
         left = [*dict.fromkeys(reading.unused), *dict.fromkeys(reading.unknown)]
         name, open_field = next(iter(reading.step.missing.items()))
         if left:
-            self.draft.left_out += [word for word in left if word not in self.draft.left_out]
+            if any(step.skill.effect is Effect.SERVES for step in self.draft.steps):
+                self.draft.left_out += [word for word in left if word not in self.draft.left_out]
             words = ", ".join(f"'{one_line(word)[:60]}'" for word in left[:6])
             text = f"{open_field.text} ({words} would be left out.)"
             reading.step.missing[name] = OpenField(text, open_field.choices)

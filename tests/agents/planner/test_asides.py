@@ -65,6 +65,8 @@ def test_an_aside_neither_refuses_nor_is_asked_about(ask: Any, said: str, skill:
         "the docs say we should, so train tiny on the last dataset",
         "the ticket says this: train tiny on the last dataset",
         "we are only supposing here, so train tiny on the last dataset",
+        "we are only imagining how nice that is, so train tiny on the last dataset",
+        "train tiny on the last dataset, the people here perhaps like that",
         "I was told to, so train tiny on the last dataset",
         "train tiny on the last dataset, we might do that later",
         "train tiny on the last dataset, he told me",
