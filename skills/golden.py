@@ -53,6 +53,12 @@ def _estimate(request: GoldenRequest, machine: Machine, workspace: Workspace) ->
         "set {suite} aside as golden",
         "make sure {suite} never reaches training",
         "make golden set",
+        "keep {suite} away from training",
+        "golden set out of {suite}",
+        "freeze {suite} as the golden set",
+        "freeze the golden set of {suite}",
+        "reserve {suite} as golden",
+        "lock {suite} away from training",
     ],
     estimate=_estimate,
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from ..core.artifact_refs import DatasetRef
 from ..core.contract import Cost, Effect, Finding, Request, Result, StepContext, skill
 from ..core.errors import AskError
 from ..core.machine import Machine
+from ..core.phrasing import Spoken
 from ..core.workspace import Workspace
 from ..evals.embedder_settings import EmbedderSettings
 from ..evals.server_settings import sent_to
@@ -23,7 +26,9 @@ class SimilarRowsRequest(Request):
         None, min_length=1, max_length=20_000, description="Show the rows nearest to this text in meaning."
     )
     row: int | None = Field(None, ge=0, description="Show the rows nearest to the row of this place, from 0.")
-    k: int = Field(10, ge=1, le=200, description="How many rows are shown with `like` or `row`.")
+    k: Annotated[int, Spoken(("pieces", "hits", "matches", "neighbours", "of them"))] = Field(
+        10, ge=1, le=200, description="How many rows are shown with `like` or `row`."
+    )
     min_cosine: float = Field(
         0.9, ge=0.3, le=1, description="Without `like` and `row`: cosine from which two rows are a pair."
     )
@@ -103,6 +108,18 @@ def _estimate(request: SimilarRowsRequest, machine: Machine, workspace: Workspac
         "find near identical rows in {dataset}",
         "search {dataset} for {like}",
         "look for near duplicates in {dataset}",
+        "search {dataset} for rows like {like}",
+        "search in {dataset} for rows like {like}",
+        "search in {dataset} rows like {like}",
+        "search in {dataset} the rows like {like}",
+        "find examples in {dataset} like {like}",
+        "show me rows in {dataset} like {like}",
+        "look for rows like {like} in {dataset}",
+        "find rows like {like} in {dataset}",
+        "near duplicates in {dataset}",
+        "near duplicates of {dataset}",
+        "rows in {dataset} like {like}",
+        "list near duplicates in {dataset}",
     ],
     preflight=_preflight,
     estimate=_estimate,

@@ -118,7 +118,9 @@ class CurateRequest(Request):
         description="Also leave out rows that mean what an earlier one does and have its answer, by vectors "
         "in Milvus; of at most 100,000 rows.",
     )
-    replay: DatasetRef | None = Field(None, description="Earlier dataset to mix in, against forgetting.")
+    replay: Annotated[DatasetRef | None, Spoken(("mix in", "mixed in", "mixing in"))] = Field(
+        None, description="Earlier dataset to mix in, against forgetting."
+    )
     replay_ratio: float = Field(0.0, ge=0, le=100, description="Rows of `replay` for each new row.")
     validation_fraction: float = Field(
         0.02, ge=0, le=0.5, description="Share of the new rows kept for validation loss."
@@ -142,6 +144,9 @@ class CurateRequest(Request):
                     "remove personal data",
                     "without personal data",
                     "anonymised",
+                    "anonymise",
+                    "anonymize",
+                    "anonymized",
                 )
             }
         ),

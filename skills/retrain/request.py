@@ -9,6 +9,7 @@ from pydantic import Field
 from ...core.artifact_refs import CheckpointRef, DatasetRef, DriftReportRef
 from ...core.contract import InputPath, Request, Result
 from ...core.gate import Share
+from ...core.phrasing import Spoken
 from ...core.suite_source import SuiteSource
 from ...data.columns import Columns
 from ...data.read import TEXT_COLUMN, Layout
@@ -44,7 +45,7 @@ class RetrainRequest(Request):
     replay_ratio: float = Field(
         1.0, ge=0, le=100, description="Rows of the earlier dataset for each new row; 0 mixes in none."
     )
-    base: CheckpointRef | None = Field(
+    base: Annotated[CheckpointRef | None, Spoken(("begin from", "start from", "starting from"))] = Field(
         None, description="Checkpoint to start from; empty: the one behind the endpoint's stable release."
     )
     endpoint: EndpointName | None = Field(

@@ -14,7 +14,7 @@ from ....core.statistics import wilson
 from .scoring import SentenceOutcome, judge, load, worlds
 from .world import World
 
-SETS = ("built", "held_out", "third", "fourth", "hostile", "fifth", "sixth")
+SETS = ("built", "held_out", "third", "fourth", "hostile", "fifth", "sixth", "seventh")
 """`built` made the phrases planner, the others were written afterwards, `fourth` by somebody else."""
 
 KINDS = {"plan": "plans", "ask": "questions", "answer": "answers", "refuse": "nothing proposed"}
@@ -54,6 +54,11 @@ class PlannerFigures:
         return sum(one.changed_wrongly for one in self.traps)
 
     @property
+    def plannable(self) -> tuple[int, int]:
+        """How many are right of those whose expected plan the compiler takes, and how many these are."""
+        return self.share_of(lambda one: one.is_plannable)
+
+    @property
     def fell_back(self) -> int:
         """Sentences that the planner gave no reply of its own to."""
         return sum(bool(one.fell_back) for one in self.outcomes)
@@ -85,6 +90,7 @@ class PlannerFigures:
                 for kind, words in KINDS.items()
                 if (share := self.share_of(lambda one, kind=kind: one.kind == kind))[1]  # type: ignore[misc]
             },
+            "plannable": list(self.plannable),
             "traps": len(self.traps),
             "wrong_changes": self.wrong_changes,
             "fell_back": self.fell_back,
@@ -100,6 +106,8 @@ class PlannerFigures:
         facts, (low, high) = self.document(), self.interval
         yield f"{self.planner} on {self.name}: {self.n} sentences"
         yield f"  right                 {_share(self.right, self.n)}, 95 % from {low:.1%} to {high:.1%}"
+        if self.plannable[1] < self.n:
+            yield f"  labels that compile   {_share(*self.plannable)}"
         yield f"  skills and order      {facts['skills']:.1%} of plans"
         for kind, words in KINDS.items():
             right, n = self.share_of(lambda one, kind=kind: one.kind == kind)  # type: ignore[misc]

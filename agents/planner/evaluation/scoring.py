@@ -13,7 +13,10 @@ from typing import Any
 
 import yaml
 
+from ....core.compile import compile_plan
 from ....core.errors import OpswrightError
+from ....core.pins import with_pins
+from ....core.plan_file import PlanText, StepText
 from ....core.principal import Principal
 from ....core.registry import Registry
 from .. import (
@@ -74,6 +77,7 @@ class SentenceOutcome:
     tokens: int = 0
     usd: float | None = None
     fell_back: str = ""  # why the planner that was asked gave no reply of its own
+    is_plannable: bool = True  # whether the compiler takes the plan that is expected
 
 
 def load(name: str) -> list[Sentence]:
@@ -123,9 +127,46 @@ def judge(sentence: Sentence, world: Any, kind: str = "phrases") -> SentenceOutc
     outcome = SentenceOutcome(
         sentence, wanted, got, right, skills, wrongly, cpu_ms, _shown(reply, steps), seconds
     )
+    outcome.is_plannable = is_plannable(sentence, world)
     if by is not None:
         outcome.tokens, outcome.usd, outcome.fell_back = by.tokens, by.usd, fell_back
     return outcome
+
+
+def is_plannable(sentence: Sentence, world: Any) -> bool:
+    """Whether the compiler takes the plan that a sentence is expected to lead to; True where none is."""
+    steps: list[StepText] = []
+    gates: dict[str, Any] = {}
+    for place, one in enumerate(sentence.expect.get("plan", ())):
+        (skill, given) = next(iter(one.items()))
+        arguments = {n: _meant(value, n, world) for n, value in (given or {}).items() if n != "gate"}
+        gate = dict(given or {}).get("gate") if skill != "gate" else None
+        if gate is not None:
+            gates["release"] = gate
+        name = skill if skill not in {step.id for step in steps} else f"{skill}-{place}"
+        steps.append(
+            StepText(id=name, skill=skill, arguments=arguments, gate="release" if gate is not None else None)
+        )
+    if not steps:
+        return True
+    budget = sentence.expect.get("budget", {})
+    text = PlanText(name="expected", goal="expected", budget=budget, gates=gates, steps=tuple(steps))
+    try:
+        pinned = with_pins(text, world.registry, world.workspace)
+        compile_plan(pinned, world.registry, world.workspace.artifacts.resolve)
+    except OpswrightError:
+        return False
+    return True
+
+
+def _meant(value: Any, field_name: str, world: Any) -> Any:
+    """A value of an expected plan with references for the short names of artifacts."""
+    if isinstance(value, list):
+        return [_meant(one, field_name, world) for one in value]
+    known = (
+        isinstance(value, str) and value in world.artifacts and ("-" in value or field_name == "guardrails")
+    )
+    return str(world.artifacts[value]) if known else value
 
 
 def _reply(said: str, world: Any, turns: list[Turn], kind: str) -> PlannerReply:

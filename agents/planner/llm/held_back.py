@@ -52,7 +52,7 @@ def _skills_asked_for(plain: PlannerReply) -> set[str]:
     """The skills that the words name as a wish, with nothing left that they make it depend on."""
     if not isinstance(plain, Proposal | Question) or plain.draft is None:
         return set()
-    if dict(plain.draft.get("asked") or {}).get("field") in _OPEN:
+    if dict(plain.draft.get("asked") or {}).get("field") in _OPEN or plain.draft.get("left_out"):
         return set()
     return {str(step["skill"]) for step in plain.draft.get("steps", ())}
 

@@ -73,6 +73,7 @@ def accounted(
             or (at and clause.tokens[at - 1].key == "=")  # a value that was given and not placed
             or (token.is_word and token.key in heads)  # a wish of its own, not taken apart
             or is_value(token, around)
+            or skill.name not in lexicon.telling_values.get(token.key, {skill.name})
         ):
             reading.unused.append(token.text)
         elif (

@@ -70,6 +70,8 @@ def _percent_each(found: list[Amount], tokens: list[Token]) -> list[Amount]:
         is_row = one.end < after.start and between <= {",", "and", "then", "&"}
         if is_row and not 0 < one.value < 1 and after.unit == "percent" and one.unit in between:
             found[at] = replace(one, unit="percent")
+        elif between == {"and"} and one.unit == "and" and after.unit.isalpha() and after.unit != "usd":
+            found[at] = replace(one, unit=after.unit, after=after.after)
     return found
 
 
@@ -158,8 +160,16 @@ def field_of(
         if score and (best is None or score - place * 1e-3 > best[0]):
             best = (score - place * 1e-3, one, named_at)
     if best is None:
-        best = _spoken_of(amount, tokens, numbers)
+        best = _for_each(amount, numbers) or _spoken_of(amount, tokens, numbers)
     return Placed(best[1], in_unit(amount, best[1]), best[2]) if best is not None else None
+
+
+def _for_each(amount: Amount, numbers: list[FieldWords]) -> tuple[float, FieldWords, frozenset[int]] | None:
+    """The one field of a time that is no bound of the whole: "in stages of 5 and 50, 15 minutes each"."""
+    if amount.unit != "minutes" or amount.after[:1] not in (("each",), ("apiece",)):
+        return None
+    free = [one for one in numbers if one.name.partition("_")[0] not in ("max", "budget", "timeout")]
+    return (1.0, free[0], frozenset({amount.end})) if len(free) == 1 else None
 
 
 def _exact(amount: Amount, tokens: list[Token], fields: list[FieldWords]) -> Placed | None:

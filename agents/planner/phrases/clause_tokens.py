@@ -102,4 +102,8 @@ def _are(keys: tuple[str, ...], words: tuple[str, ...]) -> bool:
     if keys == words:
         return True
     stem = words[0].removesuffix("e") if len(words[0]) > 3 else ""
-    return bool(stem) and keys[1:] == words[1:] and keys[0] == stem + "ing"
+    if bool(stem) and keys[1:] == words[1:] and keys[0] == stem + "ing":
+        return True
+    last = words[-1]
+    done = {last.removesuffix("e") + "ed", last + last[-1] + "ed"} if len(last) > 3 else set[str]()
+    return keys[:-1] == words[:-1] and keys[-1] in done  # "own answers dropped"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from ....core.contract import Effect
 from .lexicon import Lexicon
 from .mentions import is_older
 from .text import Token, words
 from .word_order import verb_first
 from .wording import any_of, sections
-from .words import ARTICLES, CONTRAST, NEGATIONS, negations_in, sequence_in, without_manners
+from .words import ARTICLES, CONTRAST, NEGATIONS, PREPOSITIONS, negations_in, sequence_in, without_manners
 
 _JOINING = words(
     "and then also plus afterwards next finally & or so , ; : - > \u2013 \u2014 \u2192 but that which"
@@ -18,6 +19,7 @@ _JOINING = words(
 _ASKING = words("check see look out test know")  # "look if there is" asks, and sets no condition
 _COURTESIES = any_of(sections("courtesies")[""], r"\b", r"\b")
 _SHALL_WE = re.compile(r"\bshall we(?= [.!?]|$)")
+_ASKED_WHEN = words("did was were is has had do does")
 _BOUNDS = words("more less later fewer longer greater higher than")
 _IF = words("if unless provided when whenever once until")
 
@@ -35,7 +37,7 @@ class Clause:
 def clauses_of(tokens: list[Token], lexicon: Lexicon, names: frozenset[str] = frozenset()) -> list[Clause]:
     """The clauses of a message, from left to right; `names`: of suites, endpoints and files."""
     parts = [(part, opens) for part, opens in _parts(unsequenced(tokens, lexicon), lexicon) if part]
-    return _scoped([replace(_judged(part, lexicon, names), opens=opens) for part, opens in parts])
+    return _scoped([replace(_judged(part, lexicon, names, opens), opens=opens) for part, opens in parts])
 
 
 def unsequenced(tokens: list[Token], lexicon: Lexicon) -> list[Token]:
@@ -60,8 +62,16 @@ def _parts(tokens: list[Token], lexicon: Lexicon) -> list[tuple[list[Token], boo
             continue
         part = parts[-1][0]
         last = at + 1 == len(tokens) or tokens[at + 1].kind == "end"
-        begins = _IF if last or (part and part[-1].is_word and is_older(tokens, at)) else _IF | {"before"}
-        conditions = token.key in begins and not (at and tokens[at - 1].key in _ASKING)
+        counts = token.key == "until" and not last and tokens[at + 1].kind == "number"
+        begins = (
+            frozenset[str]()
+            if counts
+            else _IF
+            if last or (part and part[-1].is_word and is_older(tokens, at))
+            else _IF | {"before"}
+        )
+        before = tokens[at - 1].key if at else ""
+        conditions = token.key in begins and before not in _ASKING and (before, token.key) != ("for", "once")
         if part and (conditions or _begins(tokens, at, part, lexicon)):
             parts.append(([], False))
         parts[-1][0].append(token)
@@ -98,6 +108,8 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
         return bool(lexicon.matches(rest))
     if rest[0].key not in _JOINING:
         return False
+    if rest[0].key == "that" and part[-1].key in (lexicon.heads | PREPOSITIONS) - lexicon.nouns:
+        return False  # "keep that golden set out of it"
     ahead = next((n for n, token in enumerate(rest) if token.kind == "end"), len(rest))
     rest = rest[:ahead]
     if part[0].key in _IF and rest[0].key in (",", "then"):
@@ -121,8 +133,14 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
         len(after) > 1 and after[0].key in ("do", "don", "please") and after[1].key in NEGATIONS
     ):
         return True
+    if after[0].key in lexicon.gerunds and {token.key for token in rest[:skip]} <= {","}:
+        return False  # "..., sending the prompts of the suite"
     start = without_manners([token.key for token in after], lambda place: lexicon.fit(after[place:]))
-    return bool(lexicon.matches(after[start:]))
+    if lexicon.matches(after[start:]) or _noun_of(after[start:], lexicon) is not None:
+        return True
+    end = next((n for n, token in enumerate(after) if token.key == ","), len(after))
+    first = {token.key for token in rest[:skip]} & {"then", "afterwards", "next", "finally"}
+    return bool(first) and verb_first(after[start:end], lexicon, frozenset(), []) is not None
 
 
 def _is_aside(rest: list[Token]) -> bool:
@@ -164,15 +182,24 @@ def _says_more(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
         optional = [one for one in fields if not one.is_required]
         return any(tuple(keys[1 : 1 + len(name)]) == name for one in optional for name in one.names)
     counted = len(after) > 1 and after[1].kind == "number"
+    if counted and keys[0] in ("gate", "bar") and any(one.is_suite and one.is_required for one in fields):
+        return True  # the least score of what is measured
+    held = len(after) > 1 and (
+        after[1].kind in ("ref", "path", "address") or [token.key for token in after[2:3]] in ([], [","])
+    )
+    if held and any(one.kinds and not one.is_required and (keys[0],) in one.names for one in fields):
+        return True  # "guardrails ..." of what is deployed
     return counted and any(one.takes_number and (keys[0],) in one.names for one in fields)
 
 
-def _judged(part: list[Token], lexicon: Lexicon, names: frozenset[str]) -> Clause:
+def _judged(part: list[Token], lexicon: Lexicon, names: frozenset[str], opens: bool) -> Clause:
     keys = [token.key for token in part]
-    begin = 0
-    while begin < len(keys) and keys[begin] in _JOINING - {"but"}:
+    begin, pointing = 0, {"that", "which"} if opens else set[str]()
+    while begin < len(keys) and keys[begin] in _JOINING - {"but"} - pointing:
         begin += 1
     first = keys[begin] if begin < len(keys) else ""
+    if first == "when" and opens and set(keys[begin + 1 : begin + 2]) & _ASKED_WHEN:
+        return Clause(part[begin:], "told", part)
     if first in _IF:
         return Clause(part[begin:], "condition", part)
     if first == "before":
@@ -185,13 +212,35 @@ def _judged(part: list[Token], lexicon: Lexicon, names: frozenset[str]) -> Claus
     lead = [token.key for token in inner[:start]]
     if negations_in(lead) and not {"not", "forget"} <= set(lead):
         return Clause(rest, "negated", part)
-    if rest and lexicon.matches(rest):
+    if rest and lexicon.matches(rest) and not _tells_of(inner, keys[:begin], rest, lexicon):
         return Clause(rest, "wish", part)
     if negations_in([token.key for token in inner]):
         return Clause(inner, "negated", part)
-    if (turned := verb_first(rest, lexicon, names, is_asked=start > 0)) is not None:
+    if (noun := _noun_of(rest, lexicon)) is not None:
+        return Clause(noun, "wish", part)
+    if (turned := verb_first(rest, lexicon, names, lead)) is not None:
         return Clause(turned, "wish", part)
     return Clause(rest, "told", part)
+
+
+def _noun_of(tokens: list[Token], lexicon: Lexicon) -> list[Token] | None:
+    """The tokens behind an article where a thing to be made is named: "a learning curve of ..."; or None."""
+    if len(tokens) < 3 or tokens[0].key not in ("a", "an", "one", "another"):
+        return None
+    found = lexicon.matches(tokens[1:])
+    told = _STATES & {token.key for token in tokens}
+    is_noun = tokens[1].key in lexicon.nouns
+    if not found or told or not is_noun or found[0].skill.effect is Effect.SERVES:
+        return None
+    return tokens[1:]
+
+
+def _tells_of(inner: list[Token], lead: list[str], rest: list[Token], lexicon: Lexicon) -> bool:
+    """Whether a thing is told of where its name also says what to do: "that canary on shop is slow"."""
+    at = len(inner) - len(rest)
+    pointed = (inner[at - 1].key if at else (lead or [""])[-1]) in ("that", "this", "the")
+    keys = [token.key for token in rest]
+    return pointed and keys[0] in lexicon.nouns and bool(_STATES & set(keys[1:]))
 
 
 def own_words_of(clauses: list[Clause], lexicon: Lexicon) -> set[int]:

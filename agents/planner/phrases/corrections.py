@@ -10,9 +10,9 @@ from ....core.contract import Effect
 from ....core.errors import OpswrightError
 from ..base import Declined, PlannerReply
 from .accounting import ClauseReading, is_value
-from .amounts import amounts_in, fits_unit, in_unit
 from .clauses import Clause, bar_of
 from .drafts import OpenField, PlanDraft, StepDraft
+from .short_corrections import LEADS, RESUMES, change_of, one_more, only_number, only_numbers, switched_off
 from .slots import SlotFiller
 from .text import Token, key_of_word, words
 from .words import NEGATIONS, SMALL, negations_in
@@ -20,14 +20,7 @@ from .words import NEGATIONS, SMALL, negations_in
 if TYPE_CHECKING:
     from .message import Message
 
-_LEADS = words(
-    """
-    no nope actually sorry wait oops well hmm um please but ok okay i meant mean rather instead make use
-    take change set let us it that this to be should the with and also just only have want would like
-    prefer better pick choose same thing again go try switch for lets hang on could can you we do
-    """
-)
-_MARKS_CORRECTION = words("no nope actually sorry wait oops rather instead meant change make use")
+_MARKS_CORRECTION = words("oh no nope actually sorry wait oops rather instead meant change make use")
 _CONSENT = words(
     "yes yep yeah y ok okay go ahead do it sure please run proceed fine confirm confirmed ship agreed lgtm"
 )
@@ -38,7 +31,6 @@ _VAGUE = re.compile(
     r"\b(?:something|anything|whatever|sth)(?: (?:else|different|other|new|similar|useful|nice))?"
     r"(?= (?:with|to|about|from) (?:it|that|this|them|these|those)\b| ?[.!?]*$)"
 )  # what is to be done is left open
-_RESUMES = words("and , use take try do make put go")
 _FILLERS = words(
     """
     the one . , please use take on to option number # i think would say go with pick choose that for mean it
@@ -46,9 +38,6 @@ _FILLERS = words(
     """
 )
 _YES = words("yes yep yeah y ok okay sure right correct exactly")
-_SWITCHED_OFF = words(
-    "no not do don without skip disable but please and also just any the it at end then now ok okay this that"
-)
 
 
 def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
@@ -71,48 +60,16 @@ def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
         return chosen
     if (smaller := _left_out(message, draft)) is not None:
         return smaller
-    for changed in (_switched_off, _only_number, _in_place_of):
+    for changed in (switched_off, only_number, only_numbers, one_more, _in_place_of):
         if (found := changed(message, draft)) is not None:
             return found
-    tokens = _change(message.tokens)
+    tokens = change_of(message.tokens)
     if not tokens or negations_in([token.key for token in tokens]):
         return None
     for said in (tokens, _before_aside(message, tokens)):
         if said and (found := _other(message, draft, said) or _changed(message, draft, said)) is not None:
             return found
     return None
-
-
-def _switched_off(message: Message, draft: PlanDraft) -> PlannerReply | None:
-    """The draft with a switch off that these words name and nothing else: "but without the baselines"."""
-    tokens = [token for token in message.tokens if token.kind not in ("end", "mark")]
-    if not negations_in([token.key for token in tokens]):
-        return None
-    named = tuple(token.key for token in tokens if token.key not in _SWITCHED_OFF)
-    for step in reversed(draft.steps):
-        for one in message.lexicon.fields[step.skill.name]:
-            if one.is_flag and named in one.names:
-                step.arguments[one.name] = False
-                return message.finished(draft)
-    return None
-
-
-def _only_number(message: Message, draft: PlanDraft) -> PlannerReply | None:
-    """The draft with its one number changed, where a number is all that is said: "500"."""
-    tokens = [token for token in _change(message.tokens) if token.kind != "end"]
-    if len(tokens) != 1 or tokens[0].kind != "number" or message.before.asked is not None:
-        return None
-    set_now = [
-        (step, one)
-        for step in draft.steps
-        for one in message.lexicon.fields[step.skill.name]
-        if one.takes_number and not one.is_list and not one.kinds and one.name in step.arguments
-    ]
-    amount = next(iter(amounts_in(tokens, set())), None)
-    if len(set_now) != 1 or amount is None or not fits_unit(amount, set_now[0][1]):
-        return None
-    set_now[0][0].arguments[set_now[0][1].name] = in_unit(amount, set_now[0][1])
-    return message.finished(draft)
 
 
 def _in_place_of(message: Message, draft: PlanDraft) -> PlannerReply | None:
@@ -122,9 +79,9 @@ def _in_place_of(message: Message, draft: PlanDraft) -> PlannerReply | None:
     at = next((n for n in range(len(keys) - 1) if keys[n : n + 2] == ["instead", "of"]), None)
     if at is None:
         return None
-    end = next((n for n in range(at + 2, len(keys)) if keys[n] in _RESUMES), len(keys))
+    end = next((n for n in range(at + 2, len(keys)) if keys[n] in RESUMES), len(keys))
     old = [token for token in tokens[at + 2 : end] if token.key not in SMALL]
-    new = _change([*tokens[:at], *tokens[end:]])
+    new = change_of([*tokens[:at], *tokens[end:]])
     if len(old) != 1 or not new:
         return None
     for step in reversed(draft.steps):
@@ -150,12 +107,18 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
     matches = message.lexicon.matches(wishes[0].tokens)
     same = next((step for step in draft.steps if matches and step.skill is matches[0].skill), None)
     if same is not None and len(wishes) == 1 and lead & (_MARKS_CORRECTION - {"make", "use"}):
-        tokens = _change(wishes[0].tokens[1:])
+        tokens = change_of(wishes[0].tokens[1:])
         if not tokens or negations_in([token.key for token in tokens]):
             return None
         return _other(message, draft, tokens) or _changed(message, draft, tokens, same)
     if same is not None and len(wishes) == 1 and _says_too_little(message, wishes[0]):
         return _changed(message, draft, wishes[0].tokens, same)
+    if len(wishes) == 1 and matches and wishes[0].tokens[0].key in _SETS and message.before.is_open:
+        tokens = change_of(wishes[0].tokens[1:])
+        if tokens and not negations_in([token.key for token in tokens]):
+            found = _changed(message, draft, tokens)
+            if found is not None:
+                return found
     if message.before.is_open and message.before.asked is None and _goes_on(message, wishes):
         filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
         readings = [filler.read(message.lexicon.matches(one.tokens)[0], one.tokens) for one in wishes]
@@ -182,6 +145,7 @@ def _goes_on(message: Message, wishes: list[Clause]) -> bool:
     return bool(lead & _ADDING) or any(t.key in ("afterwards", "too") for one in wishes for t in one.tokens)
 
 
+_SETS = words("give make put take set keep let use have")
 _ADDING = words("and also then plus after afterwards next now additionally too")
 
 
@@ -245,9 +209,7 @@ def _as_gate(message: Message, draft: PlanDraft) -> PlannerReply | None:
 
 def _left_out(message: Message, draft: PlanDraft) -> PlannerReply | None:
     """The draft without a step: "skip the evaluation"."""
-    keys = [
-        key for key in message.keys if key not in _LEADS | {",", ".", "out", "step", "for", "now", "part"}
-    ]
+    keys = [key for key in message.keys if key not in LEADS | {",", ".", "out", "step", "for", "now", "part"}]
     if message.keys[0] == "no" and len(keys) == 1 and message.keys[1:2] == keys:
         keys = ["without", *keys]  # "no evaluation please"
     if len(keys) != 2 or keys[0] not in _LEAVE_OUT or len(draft.steps) < 2:
@@ -273,30 +235,6 @@ def _left_out(message: Message, draft: PlanDraft) -> PlannerReply | None:
     if gone[0].gate:
         draft.gates = {}
     return message.finished(draft)
-
-
-def _change(tokens: list[Token]) -> list[Token]:
-    """What a correction comes to: without its opening, "instead of ..." and "not ... ,"."""
-    tokens = [token for token in tokens if token.kind != "end"]
-    keys = [token.key for token in tokens]
-    for place in range(len(keys) - 1):
-        if keys[place] in ("instead", "rather") and keys[place + 1] in ("of", "than"):
-            ends = [at for at in range(place, len(keys)) if keys[at] in _RESUMES]
-            tokens = [*tokens[:place], *(tokens[ends[0] :] if ends else [])]
-            keys = [token.key for token in tokens]
-            break
-    if "not" in keys and "," in keys[keys.index("not") :]:
-        start = keys.index("not")
-        end = keys.index(",", start)
-        if end - start <= 4:
-            tokens = tokens[:start] + tokens[end + 1 :]
-    elif "not" in keys and keys.index("not") > 0 and len(keys) - keys.index("not") <= 3:
-        tokens = tokens[: keys.index("not")]
-    start = 0
-    while start < len(tokens) and (tokens[start].key in _LEADS or tokens[start].kind == "mark"):
-        start += 1
-    keep = [token for token in tokens[start:] if token.key not in ("instead", "rather", "please", "then")]
-    return keep
 
 
 def _other(message: Message, draft: PlanDraft, tokens: list[Token]) -> PlannerReply | None:
@@ -343,7 +281,7 @@ def _changed(
     """The draft with the last step changed that these words fit."""
     for step in [only] if only is not None else list(reversed(draft.steps)):
         filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
-        kept = (dict(step.arguments), dict(step.missing), dict(draft.budget))
+        kept = (dict(step.arguments), dict(step.missing), dict(draft.budget), list(draft.steps))
         try:
             reading: ClauseReading | None = filler.amend(step, tokens)
         except OpswrightError:
@@ -355,5 +293,5 @@ def _changed(
             if step.gate in draft.gates and isinstance(suite, str):
                 draft.gates[step.gate or ""]["suite"] = suite
             return message.finished(draft)
-        step.arguments, step.missing, draft.budget = kept
+        step.arguments, step.missing, draft.budget, draft.steps = kept
     return None

@@ -67,6 +67,7 @@ class PlanDraft:
     steps: list[StepDraft] = field(default_factory=list)
     gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     budget: dict[str, float] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)  # words in no step, where something is served
 
     def add(self, skill: Skill[Any, Any]) -> StepDraft:
         """A new last step, its id made of the skill's name."""
@@ -118,6 +119,7 @@ class PlanDraft:
             for one in self.steps
         ]
         found: dict[str, Any] = {"goal": goal, "steps": steps, "gates": self.gates, "budget": self.budget}
+        found |= {"left_out": self.left_out} if self.left_out else {}
         return found | ({"asked": {"step": asked[0], "field": asked[1]}} if asked else {})
 
     def commands(self) -> tuple[str, ...]:
@@ -163,4 +165,5 @@ def from_document(draft: Draft, registry: Registry) -> PlanDraft:
         made.steps.append(step)
     made.gates = {name: dict(gate) for name, gate in dict(draft.get("gates", {})).items()}
     made.budget = dict(draft.get("budget", {}))
+    made.left_out = [str(word) for word in draft.get("left_out", ())]
     return made

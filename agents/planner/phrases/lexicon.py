@@ -45,6 +45,11 @@ class Lexicon:
         return {form: head for head in self.heads for form in _gerunds(head)}
 
     @cached_property
+    def participles(self) -> dict[str, str]:
+        """What follows "should be" or "have it": evaluated, for evaluate."""
+        return {form: head for head in self.heads for form in _participles(head)}
+
+    @cached_property
     def known(self) -> frozenset[str]:
         """Every word that has a meaning here: of phrases, fields, values and kinds of artifact."""
         return frozenset(self._of_skills | _ASKED_WITH)
@@ -98,6 +103,23 @@ class Lexicon:
         """Names of fields that are one word."""
         every = (one for fields in self.fields.values() for one in fields)
         return frozenset(name[0] for one in every for name in one.names if len(name) == 1)
+
+    @cached_property
+    def telling_values(self) -> dict[str, frozenset[str]]:
+        """Values of fields that are no word of every day, each with the skills that take it: int8, slurm."""
+        found: dict[str, set[str]] = {}
+        for skill, fields in self.fields.items():
+            said = {value[0] for one in fields for value, _ in one.values if len(value) == 1}
+            for key in said:
+                found.setdefault(key, set()).add(skill)
+        named = self.field_names | self.heads | self.kind_words | DESCRIBING | SMALL | _PLAIN_VALUES
+        return {key: frozenset(skills) for key, skills in found.items() if key not in named and len(key) > 2}
+
+    @cached_property
+    def names_of_two(self) -> frozenset[tuple[str, ...]]:
+        """Names of fields that are two words."""
+        every = (one for fields in self.fields.values() for one in fields)
+        return frozenset(name for one in every for name in one.names if len(name) == 2)
 
     @cached_property
     def _mistakable(self) -> list[str]:
@@ -181,6 +203,13 @@ class Lexicon:
 
     def matches(self, tokens: list[Token]) -> list[PhraseMatch]:
         """Every phrase that fits the start of these tokens, the fullest first; a skill once."""
+        best: dict[str, PhraseMatch] = {}
+        for match in self.every_match(tokens):
+            best.setdefault(match.skill.name, match)
+        return list(best.values())
+
+    def every_match(self, tokens: list[Token]) -> list[PhraseMatch]:
+        """Every phrase that fits the start of these tokens, the fullest first; of a skill maybe several."""
         if not tokens:
             return []
         first = tokens[0].key
@@ -189,11 +218,9 @@ class Lexicon:
             tokens = [Token(tokens[0].text, "word", head), *tokens[1:]]
             found += [m for one in self.patterns.get(head, ()) if (m := one.match(tokens)) is not None]
         found = [match for match in found if self._says_what(match, tokens)]
-        found.sort(key=lambda match: (-match.score, match.pattern.head != key_of_word(match.skill.name)))
-        best: dict[str, PhraseMatch] = {}
-        for match in found:
-            best.setdefault(match.skill.name, match)
-        return list(best.values())
+        return sorted(
+            found, key=lambda match: (-match.score, match.pattern.head != key_of_word(match.skill.name))
+        )
 
     def _says_what(self, match: PhraseMatch, tokens: list[Token]) -> bool:
         """Whether more of a phrase is said than a word of every day: "get going", "give me the table"."""
@@ -220,7 +247,21 @@ class Lexicon:
             for part in one.parts[1:2]
             if part.key == "of" and not part.is_slot
         }
-        return frozenset(of | self.kind_words | DESCRIBING | self.gerunds.keys())
+        return frozenset(of | self._made_things | self.kind_words | DESCRIBING | self.gerunds.keys())
+
+    @cached_property
+    def _made_things(self) -> frozenset[str]:
+        """First words of what a skill makes: "golden set of ...", "drift check on ..."."""
+        every = [one for found in self.patterns.values() for one in found]
+        verbs = {one.head for one in every if one.parts[1:] and one.parts[1].key in ARTICLES}
+        return frozenset(
+            one.head
+            for one in every
+            if len(one.parts) > 2
+            and not one.parts[1].is_slot
+            and one.parts[2].key in ("of", "for", "from", "on")
+            and one.head not in verbs
+        )
 
     @cached_property
     def kind_words(self) -> frozenset[str]:
@@ -254,6 +295,13 @@ _ASKED_WITH = frozenset(
     for line in lines
     for word in re.findall(r"[a-z]{5,}", line)
 )
+_PLAIN_VALUES = words(
+    """
+    all auto local none train test text keep drop one case order answer answers label labels table json
+    markdown full mixed prefer choose classify extract prefix locally classification csv parquet jsonl
+    chat first random typos length score loss best test off one two three true false words word tokens
+    """
+)
 _POINTING = words("it this that them one release version stable canary")
 _REAL_WORDS = word_list("no_typos")
 _TWO_LETTERS = words("of to is it in at by as an or")
@@ -279,6 +327,27 @@ def _gerunds(head: str) -> Iterator[str]:
         yield head[:-1] + "ing"
     else:
         yield head + head[-1] + "ing"
+
+
+_IRREGULAR = {
+    "build": "built", "make": "made", "send": "sent", "write": "written", "show": "shown", "draw": "drawn",
+    "take": "taken", "give": "given", "bring": "brought", "teach": "taught", "keep": "kept", "put": "put",
+    "split": "split", "withdraw": "withdrawn", "undo": "undone",
+}  # fmt: skip
+
+
+def _participles(head: str) -> Iterator[str]:
+    if not head.isalpha() or len(head) < 3:
+        return
+    if head in _IRREGULAR:
+        yield _IRREGULAR[head]
+    elif head.endswith("e"):
+        yield head + "d"
+    elif head.endswith("y") and head[-2] not in "aeiou":
+        yield head[:-1] + "ied"
+    else:
+        yield head + "ed"
+        yield head + head[-1] + "ed"
 
 
 def kind_names() -> list[tuple[str, ...]]:

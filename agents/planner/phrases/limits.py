@@ -42,7 +42,7 @@ def limits_behind(tokens: list[Token]) -> list[Token]:
             start += 1
         elif limits or tokens[start].key not in _BEFORE:
             break
-    if not limits or start >= len(tokens) or start in found:
+    if not limits or start >= len(tokens) or start in found or tokens[start].key in ("per", "each"):
         return tokens
     end = next((at for at in range(start, len(tokens)) if tokens[at].kind == "end"), len(tokens))
     said: list[Token] = []

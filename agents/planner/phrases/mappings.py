@@ -56,7 +56,7 @@ def _said(value: object) -> str:
 def is_named_mapping(tokens: list[Token], at: int, names: frozenset[tuple[str, ...]]) -> bool:
     """Whether a token in braces stands right behind a name that may hold one."""
     end = at
-    while end and tokens[end - 1].key in ("=", ":", "of"):
+    while end and tokens[end - 1].key in ("=", ":", "of", "is"):
         end -= 1
     said = tuple(token.key for token in tokens[max(0, end - 4) : end])
     is_named = any(said[-len(name) :] == name for name in names)

@@ -48,9 +48,24 @@ def mentions_in(
         if mention is None:
             at += 1
             continue
+        if _names_ref(tokens, mention):
+            behind = tokens[mention.end].text
+            kind = behind.partition(":")[0].lower()
+            mention = Mention(mention.start, mention.end + 1, (kind,), "ref", behind)
         found.append(mention)
         at = mention.end
     return found
+
+
+def _names_ref(tokens: list[Token], mention: Mention) -> bool:
+    """Whether it only says of which kind the reference behind it is: "alarm drift-report:1f..."."""
+    behind = tokens[mention.end] if mention.end < len(tokens) else None
+    return (
+        mention.which == "the"
+        and behind is not None
+        and behind.kind == "ref"
+        and behind.text.partition(":")[0].lower() in mention.kinds
+    )
 
 
 def _mention_at(
@@ -155,7 +170,7 @@ def _when_after(tokens: list[Token], at: int) -> tuple[int, int | None]:
     """How many days ago, behind a noun: "the report from yesterday", "the checkpoint of three days ago"."""
     start = at + 1 if at < len(tokens) and tokens[at].key in ("from", "of") else at
     keys = [token.key for token in tokens[start : start + 3]]
-    if keys and keys[0] in _DAYS:
+    if keys and keys[0] in _DAYS and (start > at or keys[0] != "today"):
         return start + 1, _DAYS[keys[0]]
     if len(keys) == 3 and keys[1] in ("day", "days") and keys[2] == "ago":
         days = number_of(keys[0])

@@ -13,6 +13,7 @@ from ....core.pins import with_pins
 from ....core.registry import Registry
 from ....core.text import one_line
 from ..base import Declined, PlannerReply, Proposal, Question, Turn
+from .asides import without_asides
 from .clauses import without_courtesies
 from .conversation_state import ConversationState
 from .drafts import OpenField, PlanDraft, StepDraft
@@ -36,7 +37,8 @@ class Message:
         self.lexicon: Lexicon = lexicon_of(registry)
         self.around = Surroundings(workspace)
         self.before = ConversationState.of(conversation, registry, workspace)
-        self.tokens = limits_behind(without_courtesies(self.lexicon.read(text, self.around.names)))
+        tokens = without_courtesies(self.lexicon.read(text, self.around.names))
+        self.tokens = limits_behind(without_asides(tokens, self.lexicon, self.around.names))
         self.keys = [token.key for token in self.tokens]
         self.draft = PlanDraft()
 

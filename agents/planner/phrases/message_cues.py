@@ -28,7 +28,7 @@ class MessageCues(Message):
         if not found:
             return found
         own = own_words_of(clauses, self.lexicon)
-        others = ["_" if id(t) in own else t.key for t in self.tokens if t.kind in SPOKEN]
+        others = ["_" if id(t) in own or t.kind not in SPOKEN else t.key for t in self.tokens]
         is_one = sum(clause.kind == "wish" for clause in clauses) == 1
         excused = {"reported", *["destructive"] * is_one} - cues_in(others, softly=softly).keys()
         return {reason: said for reason, said in found.items() if reason not in excused}
@@ -55,7 +55,7 @@ class MessageCues(Message):
 
     def _keys_of_words(self) -> list[str]:
         """What cues are looked for in: words alone, a path or a quotation stands for itself."""
-        return [token.key for token in self.tokens if token.kind in SPOKEN]
+        return [token.key if token.kind in SPOKEN else "_" for token in self.tokens]
 
     def asks_outright(self) -> PhraseMatch | None:
         """The phrase that a question is, where a skill declares it as its own and serves nothing."""

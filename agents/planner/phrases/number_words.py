@@ -37,6 +37,9 @@ def counted(tokens: list[Token]) -> list[Token]:
     return found
 
 
+_ROWS = ("last", "latest", "past", "first", "newest")
+
+
 def _number_at(tokens: list[Token], start: int) -> tuple[int, float | None]:
     """Where a number of several words that begins here ends, and the number; None where none does."""
     keys = [token.key for token in tokens[start : start + 12]]
@@ -44,6 +47,8 @@ def _number_at(tokens: list[Token], start: int) -> tuple[int, float | None]:
         return start, None
     if (hyphened := _HYPHENED.get(keys[0])) is not None:
         keys[0], at, part = "", 1, float(hyphened)
+    elif keys[0] in _TIMES and start and tokens[start - 1].key in _ROWS:
+        return start + 1, float(_TIMES[keys[0]])
     elif keys[0] in ("a", "one") and keys[1:2] and keys[1] in _TIMES:
         at, part = 1, 1.0
     elif tokens[start].kind == "number" and _FIGURE.fullmatch(keys[0]) and keys[1:2] and keys[1] in _TIMES:

@@ -9,7 +9,7 @@ from typing import Any
 from .clause_tokens import ClauseTokens
 from .drafts import PlanDraft, StepDraft
 from .fields import FieldWords, field_words
-from .lexicon import Lexicon
+from .lexicon import DESCRIBING, Lexicon
 from .mentions import mentions_in
 from .supplies import Supplies
 from .surroundings import Surroundings
@@ -91,7 +91,7 @@ class PlaceSlots:
                 ]
             if key in self._around.endpoints and not self._of_release(clause, at):
                 options += [(one, self._around.endpoints[key]) for one in fields if one.is_endpoint]
-            path = self._around.files.get(key)
+            path = self._around.files.get(key) if self._is_file(clause, at) else None
             if path is None and self._is_folder(clause, at, fields):
                 options += [
                     (one, self._around.folders[key]) for one in fields if one.takes_path and not one.is_suite
@@ -111,6 +111,13 @@ class PlaceSlots:
                 continue
             step.arguments[found.name] = next(value for one, value in options if one is found)
             clause.taken.add(at)
+
+    @staticmethod
+    def _is_file(clause: ClauseTokens, at: int) -> bool:
+        """Whether a word that a file is called by names it: not "new" in "a new one"."""
+        keys = [token.key for token in clause.tokens]
+        behind = keys[at + 1] if at + 1 < len(keys) and clause.tokens[at + 1].is_word else ""
+        return not (keys[at] in DESCRIBING and (keys[at - 1 : at] in (["a"], ["the"]) or behind == "one"))
 
     def _of_release(self, clause: ClauseTokens, at: int) -> bool:
         """Whether an endpoint's name says whose release is meant, where another endpoint is named too."""

@@ -20,16 +20,19 @@ from ..base import Ask, Declined, PlannerReply, Question, Turn
 from .accounting import ClauseReading, is_value
 from .clauses import TELLERS, Clause, bar_of, clauses_of, unsequenced, without_left_out
 from .corrections import amended
-from .drafts import OpenField, PlanDraft, StepDraft, command_of
+from .drafts import OpenField, PlanDraft, StepDraft
+from .loose_reading import loose_wish
 from .mappings import mapping_of
 from .mentions import Unclear, mentions_in, resolve
-from .message_cues import ASKING, SPOKEN, MessageCues
+from .message_cues import ASKING, SPOKEN
 from .nearest import nearest_skills
+from .phrase_choice import PhraseChoice
 from .phrase_patterns import PhraseMatch
 from .record_answers import answer_from_record
 from .refusals import LONGEST, refusal
+from .repeats import Repeats
 from .slots import SlotFiller
-from .text import Token, key_of_word, shown, words
+from .text import Token, shown, words
 from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
 
 if TYPE_CHECKING:
@@ -38,8 +41,7 @@ if TYPE_CHECKING:
 _WAS = words("did was were is has had")
 _OPENINGS = words("right well ok okay so now alright hmm um hey hi please and also , :")
 _OPEN = words("something anything whatever")
-_ANOTHER = words("else different other new similar")
-_ALSO = words("and , & both plus the then")
+_ANOTHER = words("else different other similar")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class PhrasesPlanner:
         return _Reading(text, self.registry, self.workspace, conversation).reply()
 
 
-class _Reading(MessageCues):
+class _Reading(PhraseChoice):
     """One message being understood."""
 
     @cached_property
@@ -79,7 +81,15 @@ class _Reading(MessageCues):
         depends = {"wish", "condition"} <= kinds and not self.text.endswith("?") and not asks_when
         if not depends and (asks_outright is None or self.lexicon.reads_only(asks_outright)):
             answer = answer_from_record(
-                self.text, self.tokens, self.around, self.lexicon, self.before, is_alone="wish" not in kinds
+                self.text,
+                self.tokens,
+                self.around,
+                self.lexicon,
+                self.before,
+                is_alone="wish" not in kinds,
+                plain=self.cues(clauses).keys() <= {"scheduled"}
+                and not self.quotes_something()
+                and kinds == {"told"},
             )
             if answer is not None:
                 return answer
@@ -96,10 +106,30 @@ class _Reading(MessageCues):
             return self._declined("negated", taken_back)
         if self.before.draft is not None and (changed := amended(self, clauses)) is not None:
             return changed
+        if not wishes and (loose := self._loosely(clauses)) is not None:
+            return loose
         if not wishes:
             negated = next((clause for clause in clauses if clause.kind == "negated"), None)
             return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
         return self._planned(clauses)
+
+    def _loosely(self, clauses: list[Clause]) -> PlannerReply | None:
+        """The plan of one wish in an order of words that no phrase knows; None for anything else."""
+        said = [clause for clause in clauses if clause.whole]
+        if len(said) != 1 or said[0].kind != "told" or (self.text.endswith("?") and "you" not in self.keys):
+            return None
+        tokens = said[0].tokens
+        lead = [token.key for token in said[0].whole[: len(said[0].whole) - len(tokens)]]
+        lead += [token.key for token in tokens if token.key in ("please", "pls", "kindly")]
+
+        def read(match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
+            return SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand).read(match, tokens)
+
+        match = loose_wish(tokens, lead, self.lexicon, read)
+        if match is None:
+            return None
+        SlotFiller(self.lexicon, self.around, self.draft, self.before.at_hand).read(match, tokens)
+        return self.finished(self.draft)
 
     def _planned(self, clauses: list[Clause]) -> PlannerReply:
         """The plan of the wishes, in order; what is negated beside them is left out."""
@@ -125,8 +155,12 @@ class _Reading(MessageCues):
             tokens = clause.tokens
             if match.skill.effect is not Effect.SERVES:
                 tokens = without_left_out(tokens, self.lexicon)
-            readings.append(filler.read(match, tokens))
-            self._repeated(readings[-1], clause)
+            match = self._worded(match, tokens)
+            reading = filler.read(match, tokens)
+            if self._says_more(filler, readings, reading, tokens):
+                continue
+            readings.append(reading)
+            Repeats(self.lexicon, self.around, self.draft).add(readings[-1], clause)
             if vague := _left_open(tokens):
                 return self._what_means(vague, readings[-1].step)
             if readings[-1].negations:
@@ -134,6 +168,25 @@ class _Reading(MessageCues):
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
         return self._judged(conditions) or self.finished(self.draft)
+
+    def _says_more(
+        self, filler: SlotFiller, readings: list[ClauseReading], reading: ClauseReading, tokens: list[Token]
+    ) -> bool:
+        """Whether what was read as a step of its own lacks all it needs, and says more of the step before."""
+        step = reading.step
+        lacks = [one for one in self.lexicon.fields[step.skill.name] if one.is_required]
+        if not readings or reading.own or len(step.missing) < len(lacks) or reading.match.is_whole:
+            return False
+        former = readings[-1].step
+        kept = (dict(former.arguments), dict(former.missing), dict(self.draft.budget))
+        self.draft.steps.remove(step)
+        more = filler.amend(former, tokens[1:])
+        fits = more is not None and bool(more.placed) and not (more.unused or more.negations)
+        if fits and more is not None and not set(kept[0]) & set(more.placed) and len(more.unknown) <= 1:
+            return True
+        former.arguments, former.missing, self.draft.budget = kept
+        self.draft.steps.append(step)
+        return False
 
     def _said_there(self, clauses: list[Clause]) -> list[str]:
         """The words of what was asked before, where these point at its place: "promote it there"."""
@@ -145,35 +198,6 @@ class _Reading(MessageCues):
         return (
             [token.key for token in self.lexicon.read(self.before.said, self.around.names)] if points else []
         )
-
-    def _repeated(self, reading: ClauseReading, clause: Clause) -> None:
-        """Have a step done again for each further suite or endpoint: "deploy it to shop and desk"."""
-        fields = self.lexicon.fields[reading.step.skill.name]
-        for one in fields:
-            named = self.around.suites if one.is_suite else self.around.endpoints if one.is_endpoint else {}
-            first = str(reading.step.arguments.get(one.name, ""))
-            places = [at for at, token in enumerate(clause.tokens) if token.is_word and token.key in named]
-            start = next(
-                (at for at in places if Path(first).stem == Path(named[clause.tokens[at].key]).stem), None
-            )
-            if start is None or not one.is_required:
-                continue
-            for at in places:
-                token = clause.tokens[at]
-                between = {one.key for one in clause.tokens[start + 1 : at]}
-                if (
-                    at > start
-                    and token.text in reading.unused
-                    and between & _ALSO
-                    and between <= _ALSO | set(named)
-                ):
-                    again = self.draft.add(reading.step.skill)
-                    value = named[token.key]
-                    again.arguments = {
-                        **reading.step.arguments,
-                        one.name: value if "/" in first else Path(value).stem,
-                    }
-                    reading.unused.remove(token.text)
 
     def _gone_on(self, filler: SlotFiller, readings: list[ClauseReading], clause: Clause) -> Question | None:
         """Have a clause that is no wish say more of the steps before it; a question where it cannot."""
@@ -200,27 +224,6 @@ class _Reading(MessageCues):
         text = f"What does {words} mean here?"
         return self.asking(self.draft, OpenField(text), step, "words") if step else Question(text)
 
-    def _chosen(self, matches: list[PhraseMatch], clause: Clause) -> PhraseMatch | Question:
-        """The reading that fits best; a question where two fit as well."""
-        close = [match for match in matches if match.score >= matches[0].score - 0.5]
-        if len(close) == 1:
-            return matches[0]
-        tried = []
-        for match in close:
-            filler = SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand)
-            reading = filler.read(match, clause.tokens)
-            wrong = 2 * len(reading.unused) + len(reading.unknown) + len(reading.step.missing)
-            tried.append((wrong, match, reading))
-        tried.sort(key=lambda one: one[0])
-        if tried[0][0] < tried[1][0]:
-            return tried[0][1]
-        named = [match for wrong, match, _ in tried if wrong == tried[0][0] and _is_called(match)]
-        if len(named) == 1:
-            return named[0]
-        commands = tuple(command_of(reading.step) for wrong, _, reading in tried if wrong == tried[0][0])
-        names = " or ".join(f"/{match.skill.name}" for wrong, match, _ in tried if wrong == tried[0][0])
-        return Question(f"This reads as {names}. Which one is meant?", commands)
-
     def _spoken_of(self, clauses: list[Clause]) -> list[object]:
         """Files and artifacts that were told of before what to do with them."""
         found: list[object] = []
@@ -241,7 +244,8 @@ class _Reading(MessageCues):
         if any(token.kind == "mapping" and mapping_of(token.text) not in held for token in self.tokens):
             return self._declined("quoted", "")
         for reading in readings:
-            if reading.step.missing and not serves:
+            if reading.step.missing and not (serves and reading.unused):
+                self._not_placed(reading)
                 continue  # what is open is asked first
             foreign = [word for word in reading.unknown if not word.isascii()]
             unclear = [*reading.unused, *foreign]
@@ -270,6 +274,17 @@ class _Reading(MessageCues):
         if serves and told and ("\n" in self.text or any(token.key == ":" for token in self.tokens)):
             return self._declined("reported", shown(told[0].whole))
         return None
+
+    def _not_placed(self, reading: ClauseReading) -> None:
+        """Have the question about what is open say which words would be left out."""
+        left = [*dict.fromkeys(reading.unused), *dict.fromkeys(reading.unknown)]
+        name, open_field = next(iter(reading.step.missing.items()))
+        if left:
+            if any(step.skill.effect is Effect.SERVES for step in self.draft.steps):
+                self.draft.left_out += [word for word in left if word not in self.draft.left_out]
+            words = ", ".join(f"'{one_line(word)[:60]}'" for word in left[:6])
+            text = f"{open_field.text} ({words} would be left out.)"
+            reading.step.missing[name] = OpenField(text, open_field.choices)
 
     def _said_after(self, clauses: list[Clause]) -> str:
         """What is said behind the last wish, is more than thanks and was not placed."""
@@ -336,11 +351,6 @@ class _Reading(MessageCues):
         return Declined(
             f"Nothing was run: no wish to do something was understood.{known}", "not understood", near
         )
-
-
-def _is_called(match: PhraseMatch) -> bool:
-    """Whether the phrase begins with the skill's own name."""
-    return match.pattern.head == key_of_word(match.skill.name)
 
 
 def _left_open(tokens: list[Token]) -> list[Token]:

@@ -26,6 +26,14 @@ _AGAIN = words_of("and on at of for what about how the same also now to in then 
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[t ]\d\d:\d\d(?::\d\d)?z?)?\b", re.IGNORECASE)
 _FAILED = re.compile(r"\b(?:fail\w*|crash\w*|broke\w*|wrong)\b")
 _OPENING = any_of(sections("manners")["asking"], "^", r"\b\s*")
+_BY_WORDS = {about: any_of(patterns) for about, patterns in sections("topics").items()}
+_ASKS = re.compile(
+    r"(?:what|which|who|whom|whose|when|why|how|since when|by whom|at what|on which|is|was|did|has)\b"
+)
+_ASKS_OF = re.compile(
+    r"\b(?:what|which|who|whom|whose|when|why|how|is|was|were|did|does|has|have|any|anything)\b"
+)
+_LONGEST = 18  # words of such a question
 _TOPICS = {about: any_of(patterns, "^") for about, patterns in sections("questions").items()}
 
 
@@ -37,10 +45,12 @@ def answer_from_record(
     before: ConversationState,
     *,
     is_alone: bool,
+    plain: bool = False,
 ) -> RecordAnswer | None:
     """What the record says to a question about it; None for anything else.
 
     is_alone: whether nothing is asked to be done beside it, so that it may stand behind something told.
+    plain: whether nothing in it supposes, reports or quotes, so that words anywhere tell what it is about.
     """
     said = " ".join(token.key for token in tokens if token.kind in ("word", "number", "mark")).strip()
     said = re.sub(r"[^\w%' ]", " ", said)
@@ -55,6 +65,8 @@ def answer_from_record(
     if topic is None and before.said and (again := _same_of_another(words, before.said, around)):
         tokens = lexicon.read(again, around.names)
         return answer_from_record(again, tokens, around, lexicon, before, is_alone=is_alone)
+    if topic is None and is_alone and plain:
+        topic = _topic_of(asked_for[0], text)
     if topic is None or _supposes(asked_for[0]):
         return None
     asked = _Asked(text, said, around, lexicon, before)
@@ -67,6 +79,14 @@ def answer_from_record(
         return answers[topic]()
     except OpswrightError as error:
         return RecordAnswer(str(error), topic)
+
+
+def _topic_of(asked: str, text: str) -> str | None:
+    """What a question is about by words anywhere in it, where it begins or ends as a question does."""
+    is_question = _ASKS.match(asked) is not None or text.rstrip().endswith("?")
+    if not is_question or len(asked.split()) > _LONGEST or not _ASKS_OF.search(asked):
+        return None
+    return next((about for about, pattern in _BY_WORDS.items() if pattern.search(asked)), None)
 
 
 def _same_of_another(words: list[str], said: str, around: Surroundings) -> str | None:

@@ -6,27 +6,26 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ....core.artifact_refs import EvalReportRef
 from .accounting import ClauseReading, accounted
-from .amounts import Amount, amounts_in, budget_of, field_of, fits_unit, in_unit
+from .amounts import amounts_in
 from .clause_tokens import ClauseTokens
 from .drafts import OpenField, StepDraft
 from .fields import FieldWords, field_words
 from .mentions import Mention, Unclear, mentions_in, resolve
+from .number_slots import NumberSlots
 from .phrase_patterns import PhraseMatch
-from .place_slots import PlaceSlots
 from .supplies import called
 from .text import Token, is_typo_of, words
 from .word_values import fill_mappings, fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
-_BETWEEN_NUMBERS = words(", and or & then /")
-_LEAST = words("min minimum minimally least reach reaches bar pass passes")
+_OTHER = words("new nice good better fresh useful cool")
+_POLITE = words("please pls plz kindly thanks thx")
 _AGAINST = words("against versus")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
-class SlotFiller(PlaceSlots):
+class SlotFiller(NumberSlots):
     """Fills the fields of steps, one clause after another, into one draft."""
 
     def read(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
@@ -43,6 +42,7 @@ class SlotFiller(PlaceSlots):
         self._least_score(step, clause)
         self._texts(step, fields, clause)
         self._nested(step, fields, clause)
+        self._left_open(step, fields, clause)
         self._asked(step, fields, clause)
         own = dict(step.arguments)
         if (former := self._former(step, own, fields)) is not None:
@@ -53,17 +53,25 @@ class SlotFiller(PlaceSlots):
         reading.own = tuple(own)
         return reading
 
+    def _left_open(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
+        """Ask for what is said to be something: "put something new on shop"."""
+        for one in fields:
+            if not (one.is_required and one.kinds) or one.name in step.arguments:
+                continue
+            span = [at for at in range(*clause.slots.get(one.name, (0, 0))) if at not in clause.taken]
+            keys = [clause.tokens[at].key for at in span]
+            if keys[:1] == ["something"] and set(keys[:3]) - {"something"} <= _OTHER | SMALL:
+                clause.taken |= {at for at in span[:3] if clause.tokens[at].key in _OTHER | {"something"}}
+                step.missing[one.name] = self._supplies.question(one)
+
     def _former(self, step: StepDraft, own: dict[str, Any], fields: list[FieldWords]) -> StepDraft | None:
         """The step before, where this one only says more of it: "clean x.csv and mask personal data"."""
         place = self._draft.steps.index(step)
         former = self._draft.steps[place - 1] if place else None
         needed = {one.name for one in fields if one.is_required}
-        if (
-            former is None
-            or former.skill is not step.skill
-            or needed & own.keys()
-            or set(own) & set(former.arguments)
-        ):
+        if former is None or former.skill is not step.skill or set(own) & set(former.arguments):
+            return None
+        if needed & own.keys() and not (former.missing and former.missing.keys() <= own.keys()):
             return None
         former.arguments |= own
         former.missing = {
@@ -236,51 +244,6 @@ class SlotFiller(PlaceSlots):
                 tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:5]),
             )
 
-    def _amounts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
-        """Numbers with units; a duration or a price that no field takes is the plan's budget."""
-        for amount in amounts_in(clause.tokens, clause.taken):
-            if amount.start in clause.taken:
-                continue  # one more of a list
-            found = field_of(amount, clause.tokens, fields, set(step.arguments))
-            span = set(range(amount.start, amount.end))
-            if found is not None:
-                one, value = found.field, found.value
-                step.arguments[one.name] = [value, *self._more(amount, one, clause)] if one.is_list else value
-                clause.taken |= span | found.named_at
-            elif limit := budget_of(amount):
-                self._draft.budget |= limit
-                clause.taken |= span
-
-    def _least_score(self, step: StepDraft, clause: ClauseTokens) -> None:
-        """A least score that a measuring step must reach is its gate: "evaluate it on tickets, min 0.85"."""
-        measures = any(kind == EvalReportRef.kind for _, kind in step.outputs())
-        if not measures or "suite" not in step.arguments or self._draft.gates:
-            return
-        for amount in amounts_in(clause.tokens, clause.taken):
-            share = amount.value / 100 if amount.unit == "percent" else amount.value
-            said = {at for at in amount.before_at[-4:] if amount.key(at) in _LEAST}
-            counted = amount.unit == "percent" or (0 < share < 1 and not amount.unit.isalpha())
-            if said and counted and 0 < share <= 1 and amount.after[:1] != ("of",):
-                self._draft.gates = {"release": {"suite": step.arguments["suite"], "min": round(share, 6)}}
-                step.gate = "release"
-                clause.taken |= said | set(range(amount.start, amount.end))
-                return
-
-    @staticmethod
-    def _more(first: Amount, one: FieldWords, clause: ClauseTokens) -> list[float]:
-        """The numbers that follow the first of a list: "5, 25 and 50"."""
-        found, at = [], first.end
-        rest = {amount.start: amount for amount in amounts_in(clause.tokens, clause.taken)}
-        while at < len(clause.tokens) and (clause.tokens[at].key in _BETWEEN_NUMBERS or at in rest):
-            at += clause.tokens[at].key in _BETWEEN_NUMBERS  # "5, 25 and 50" or "5 25 50"
-            if at in rest and not fits_unit(rest[at], one):
-                break  # of something else
-            if at in rest:
-                clause.taken |= set(range(at, rest[at].end))
-                found.append(in_unit(rest[at], one))
-                at = rest[at].end
-        return found
-
     def _texts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """What is left in a phrase's slot, for a name to come or for lists of words."""
         for one in fields:
@@ -302,8 +265,13 @@ class SlotFiller(PlaceSlots):
                 continue
             if token.key in SMALL | PREPOSITIONS | ARTICLES or token.key in self._lexicon.known:
                 continue
-            if keys[at + 1 : at + 2] == ["of"]:
-                continue  # "in front of it"
+            led = (
+                at in named
+                or at - 1 in clause.literal
+                or keys[at - 1] in PREPOSITIONS | ARTICLES | {"=", ":"}
+            )
+            if keys[at + 1 : at + 2] == ["of"] or not led:
+                continue  # "in front of it", "deploy it quickly"
             near = [known for key, known in self._around.endpoints.items() if is_typo_of(token.key, key)]
             clause.taken.add(at)
             if near:
@@ -325,7 +293,7 @@ class SlotFiller(PlaceSlots):
             if at in clause.taken or token.kind == "end":
                 continue
             clause.taken.add(at)
-            if not parts and token.key in ("of", "to", "=", ":", "like", "about"):
+            if (not parts and token.key in ("of", "to", "=", ":", "like", "about")) or token.key in _POLITE:
                 continue
             if token.key in ("and", "or", ",") or token.kind == "mark":
                 parts.append("")
@@ -346,9 +314,17 @@ class SlotFiller(PlaceSlots):
                 step.missing[one.name] = OpenField(f"Which {called(one)}?", one.plain_values[:8])
             elif one.is_asked and any(set(name) <= keys for name in one.names):
                 step.missing[one.name] = OpenField(f"Which {called(one)}?")
-            elif one.kinds and one.name in free and one.name not in step.missing:
+            elif one.kinds and one.name in free and one.name not in step.missing and not self._made_as(one):
                 refs = tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:4])
                 step.missing[one.name] = OpenField(f"Which {one.kinds[0]} as {called(one)}?", refs)
+
+    def _made_as(self, one: FieldWords) -> bool:
+        """Whether an earlier step of the draft is named as the field is, and gives what it takes."""
+        return any(
+            step.skill.name.replace("-", "_") == one.name
+            and any(kind in one.kinds for _, kind in step.outputs())
+            for step in self._draft.steps
+        )
 
     @staticmethod
     def _is_set_to_nothing(one: FieldWords, clause: ClauseTokens) -> bool:

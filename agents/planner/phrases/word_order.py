@@ -13,17 +13,22 @@ _SAYING = ("ref", "path", "address")
 
 
 def verb_first(
-    tokens: list[Token], lexicon: Lexicon, names: frozenset[str], *, is_asked: bool
+    tokens: list[Token], lexicon: Lexicon, names: frozenset[str], lead: list[str]
 ) -> list[Token] | None:
     """The tokens with what tells what to do at their start, or None.
 
-    Nothing but what a step is given may stand before it: things, names, values. is_asked: "can you" or the
-    like stands before them, which what serves needs.
+    Nothing but what a step is given may stand before it: things, names, values. lead: the politeness before
+    them, "can you" or the like, which what serves needs.
     """
+    if (turned := _passive(tokens, lexicon, names, lead)) is not None:
+        return turned
+    is_asked = bool(lead)
     for at in range(1, min(len(tokens), _LONGEST)):
         if not tokens[at].is_word or tokens[at].key not in lexicon.heads:
             continue
         before = [token for token in tokens[:at]]
+        if (tokens[at - 1].key, tokens[at].key) in lexicon.names_of_two:
+            continue  # "with a learning rate of ..."
         turned = _with_things(before, tokens[at:], lexicon, names) or _with_values(
             before, tokens[at:], lexicon
         )
@@ -34,6 +39,47 @@ def verb_first(
         if found and (asked or found[0].skill.effect is not Effect.SERVES):
             return turned
     return None
+
+
+def _passive(
+    tokens: list[Token], lexicon: Lexicon, names: frozenset[str], lead: list[str]
+) -> list[Token] | None:
+    """What is to be done with a thing that is said first: "model-2 must be evaluated on ...".
+
+    Also "have the last model packaged as ..." and "data.csv needs cleaning"; never what serves.
+    """
+    things = lexicon.kind_words | names | ARTICLES | DESCRIBING
+    end = 0
+    while end < len(tokens) and end < _LONGEST and (tokens[end].kind in _SAYING or tokens[end].key in things):
+        end += 1
+    wanted = end
+    while wanted < len(tokens) and tokens[wanted].key in _MUST:
+        wanted += 1
+    if wanted >= len(tokens):
+        return None
+    verb = tokens[wanted].key
+    must = {token.key for token in tokens[end:wanted]} & _MODAL
+    needed = bool(must) or (end == 0 and wanted > 0 and _MODAL & set(lead)) or _wants(lead)
+    head = lexicon.participles.get(verb)
+    if head is None and wanted == end + 1 and tokens[end].key in ("needs", "need"):
+        head = lexicon.gerunds.get(verb)
+    if head is None or not needed or (end == 0 and wanted == 0):
+        return None
+    turned = [Token(tokens[wanted].text, "word", head), *tokens[:end], *tokens[wanted + 1 :]]
+    found = lexicon.matches(turned)
+    return turned if found and found[0].skill.effect is not Effect.SERVES else None
+
+
+_MUST = words("must should shall needs need has have ought to be is are now please also first finally still")
+_MODAL = words("must should shall needs need has ought")
+
+
+def _wants(lead: list[str]) -> bool:
+    """Whether politeness asks for something to be had: "we would like to have", "can we get"."""
+    said = set(lead)
+    return bool(said & words("want like love need")) or (
+        bool(said & {"have", "get"}) and bool(said & words("can could to would please let"))
+    )
 
 
 def _with_things(
@@ -48,9 +94,12 @@ def _with_things(
         return None
     if not any(token.kind in _SAYING or token.key in things for token in before):
         return None
+    if any(token.is_word and token.key not in lexicon.known | names for token in rest[1:3]):
+        return None  # "the mails export finally arrived" tells of an export
     while before and before[-1].key in ("to", "please", ",", "pls", "kindly"):
         before = before[:-1]
-    return [rest[0], *before, *rest[1:]]
+    ahead, behind = [rest[0], *before, *rest[1:]], [*rest, *before]
+    return behind if lexicon.fit(behind) > lexicon.fit(ahead) else ahead
 
 
 def _with_values(before: list[Token], rest: list[Token], lexicon: Lexicon) -> list[Token] | None:

@@ -85,7 +85,10 @@ def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens, fields: list
         if at is None:
             at = clause.find(said, literal=True)
         if at is None or (
-            one.name not in clause.slots_at(at) and _needs_name(said) and not clause.is_named(one, at)
+            one.name not in clause.slots_at(at)
+            and _needs_name(said)
+            and not clause.is_named(one, at)
+            and not _is_joined(at, one, clause)
         ):
             continue
         if len(said) == 1 and clause.inside_name(at, fields, one):
@@ -99,6 +102,13 @@ def _listed(step: StepDraft, one: FieldWords, clause: ClauseTokens, fields: list
             return
     if found:
         step.arguments[one.name] = sorted(found, key=lambda value: found[value])
+
+
+def _is_joined(at: int, one: FieldWords, clause: ClauseTokens) -> bool:
+    """Whether another value of the list stands before an "and" or a comma: "robustness typos and case"."""
+    keys = [token.key for token in clause.tokens]
+    every = {said[-1] for said, _ in one.values}
+    return one.is_list and at > 1 and keys[at - 1] in _JOINED and keys[at - 2] in every
 
 
 def _times(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:

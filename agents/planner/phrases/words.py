@@ -44,6 +44,7 @@ SETTING = words(
     """
     and oh also then please it that this just but so keep limit cap restrict allow hold use set make give take
     let put leave add include start begin begins should must may can has have need needs to be with only
+    where
     """
 )
 
@@ -72,8 +73,8 @@ CONTRAST = words("but just only instead simply")
 CUES = {reason: any_of(patterns, r"\b", r"\b") for reason, patterns in sections("cues").items()}
 SOFT = any_of(sections("soft")[""], r"\b")
 CONDITIONAL = re.compile(
-    r"\b(?:if|unless|provided|as long as|as soon as|only when|when|whenever|until|depending|in case"
-    r"|the moment|(?<!at )once(?! more\b| again\b| a\b| per\b))\b"
+    r"\b(?:if|unless|provided|as long as|as soon as|only when|when|whenever|until(?! \d)|depending|in case"
+    r"|the moment|(?<!at )(?<!for )once(?! more\b| again\b| a\b| per\b))\b"
 )
 ASKED_WHETHER = re.compile(r"\b(?:check|see|look|out|test|know) (?:if|when)\b")
 SEQUENCE = re.compile(

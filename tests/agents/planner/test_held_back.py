@@ -45,6 +45,18 @@ def test_a_change_of_an_endpoint_needs_words_that_ask_for_it(world: World) -> No
         assert "/promote" in held_back(proposed(here, said, PROMOTE), plain(here, said), here.registry)
 
 
+def test_words_that_would_be_left_out_keep_what_serves_back(world: World) -> None:
+    here = world("rich")
+    deploy = {
+        "id": "live",
+        "skill": "deploy",
+        "with": {"bundle": str(here.artifacts["engine-2"]), "endpoint": "shop"},
+    }
+    plan = proposed(here, "deploy", deploy)
+    assert held_back(plan, plain(here, "deploy the last engine"), here.registry) == ""
+    assert "/deploy" in held_back(plan, plain(here, "deploy the last engine frobbingly"), here.registry)
+
+
 def test_what_is_made_needs_words_that_ask_for_it_or_for_what_takes_it(world: World) -> None:
     here = world("rich")
     train = {"id": "model", "skill": "finetune", "with": {"base": "tiny", "data": "${data.dataset}"}}

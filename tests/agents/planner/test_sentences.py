@@ -17,7 +17,15 @@ def _outcomes(scoring: ModuleType, world: World, name: str) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("built", 1.0), ("held_out", 0.95), ("third", 0.95), ("fourth", 0.89), ("fifth", 0.93), ("sixth", 0.84)],
+    [
+        ("built", 1.0),
+        ("held_out", 0.95),
+        ("third", 0.95),
+        ("fourth", 0.89),
+        ("fifth", 0.94),
+        ("sixth", 0.92),
+        ("seventh", 0.84),
+    ],
 )
 def test_the_sentences_lead_where_they_should(
     scoring: ModuleType, world: World, name: str, least: float
@@ -27,7 +35,9 @@ def test_the_sentences_lead_where_they_should(
     assert len(wrong) <= (1 - least) * len(outcomes), "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", ["built", "held_out", "third", "fourth", "hostile", "fifth", "sixth"])
+@pytest.mark.parametrize(
+    "name", ["built", "held_out", "third", "fourth", "hostile", "fifth", "sixth", "seventh"]
+)
 def test_no_trap_leads_to_a_plan_that_changes_something(scoring: ModuleType, world: World, name: str) -> None:
     outcomes = [one for one in _outcomes(scoring, world, name) if one.sentence.trap]
     assert len(outcomes) > 40 and [one.sentence.say for one in outcomes if one.changed_wrongly] == []

@@ -1,0 +1,58 @@
+"""Which of the phrases that fit a clause is meant; a question where two skills fit as well."""
+
+from __future__ import annotations
+
+from ..base import Question
+from .clauses import Clause
+from .drafts import PlanDraft, command_of, from_document
+from .message_cues import MessageCues
+from .phrase_patterns import PhraseMatch
+from .slots import SlotFiller
+from .text import Token, key_of_word
+
+
+class PhraseChoice(MessageCues):
+    """One message, and what its clauses are read as."""
+
+    def _chosen(self, matches: list[PhraseMatch], clause: Clause) -> PhraseMatch | Question:
+        """The reading that fits best; a question where two fit as well."""
+        close = [match for match in matches if match.score >= matches[0].score - 0.5]
+        if len(close) == 1:
+            return matches[0]
+        tried = []
+        for match in close:
+            filler = SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand)
+            reading = filler.read(match, clause.tokens)
+            wrong = 2 * len(reading.unused) + len(reading.unknown) + len(reading.step.missing)
+            tried.append((wrong, match, reading))
+        tried.sort(key=lambda one: one[0])
+        if tried[0][0] < tried[1][0]:
+            return tried[0][1]
+        named = [match for wrong, match, _ in tried if wrong == tried[0][0] and _is_called(match)]
+        if len(named) == 1:
+            return named[0]
+        commands = tuple(command_of(reading.step) for wrong, _, reading in tried if wrong == tried[0][0])
+        names = " or ".join(f"/{match.skill.name}" for wrong, match, _ in tried if wrong == tried[0][0])
+        return Question(f"This reads as {names}. Which one is meant?", commands)
+
+    def _worded(self, match: PhraseMatch, tokens: list[Token]) -> PhraseMatch:
+        """Of the phrases of one skill that fit, the one that leaves the fewest words over."""
+        every = [one for one in self.lexicon.every_match(tokens) if one.skill is match.skill]
+        best, fewest = match, self._left_over(match, tokens) if len(every) > 1 else 0
+        for one in every:
+            if not fewest:
+                break
+            if one is not match and (left := self._left_over(one, tokens)) < fewest:
+                best, fewest = one, left
+        return best
+
+    def _left_over(self, match: PhraseMatch, tokens: list[Token]) -> int:
+        """How much of a clause a phrase leaves unplaced: values twice as much as words."""
+        draft = from_document(self.draft.document(""), self.registry)
+        reading = SlotFiller(self.lexicon, self.around, draft, self.before.at_hand).read(match, tokens)
+        return 2 * len(reading.unused) + len(reading.unknown)
+
+
+def _is_called(match: PhraseMatch) -> bool:
+    """Whether the phrase begins with the skill's own name."""
+    return match.pattern.head == key_of_word(match.skill.name)
