@@ -31,7 +31,8 @@ def refused_while(
     agent: Any, waiting: RunOutcome, monkeypatch: pytest.MonkeyPatch, node: str, meanwhile: Any
 ) -> RunOutcome:
     """Di refuses, and right before that node of what ends the run, something else happens, once."""
-    plain, happened = getattr(AgentNodes, node), []
+    plain = getattr(AgentNodes, node)
+    happened: list[bool] = []
 
     def late(self: AgentNodes, state: Any) -> Any:
         if not happened:

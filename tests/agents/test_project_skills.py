@@ -216,9 +216,10 @@ def sign(folder: Path, private: Path, leaves_out: tuple[Path, ...] = ()) -> Path
     from model_signing import hashing, signing
 
     signature = folder.with_name(f"{folder.name}.sig")
-    hashed = hashing.Config().set_ignored_paths(paths=leaves_out)
-    signer = signing.Config().use_elliptic_key_signer(private_key=private).set_hashing_config(hashed)
-    signer.sign(folder, signature)  # type: ignore[no-untyped-call]
+    hashed = hashing.Config().set_ignored_paths(paths=leaves_out)  # type: ignore[no-untyped-call]
+    config = signing.Config()  # type: ignore[no-untyped-call]
+    signer = config.use_elliptic_key_signer(private_key=private).set_hashing_config(hashed)
+    signer.sign(folder, signature)
     return signature
 
 

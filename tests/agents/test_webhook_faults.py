@@ -98,7 +98,7 @@ def test_an_address_has_its_time_and_no_more_however_it_spends_it(
 ) -> None:
     monkeypatch.setenv("HOOK_KEY", "a key of the tests")
     url = f"http://127.0.0.1:{listening(NEVER_WHOLE[kind])}/hook"
-    webhook = WebhookSettings(name="ops", url=url, secret="secret:env:HOOK_KEY")  # type: ignore[arg-type]
+    webhook = WebhookSettings(name="ops", url=url, secret="secret:env:HOOK_KEY")
     began = time.monotonic()
     with pytest.raises(DeliveryError, match="no reply: TimeoutError"):
         deliver(webhook, trial_message(), int(time.time()), 0.6)

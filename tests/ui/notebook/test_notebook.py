@@ -213,7 +213,7 @@ class InterruptedPool(ThreadPoolExecutor):
 def test_an_interrupt_while_the_run_starts_stops_it_too(
     ws: NotebookWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = ws.skills.train(data=collected(ws), steps=2_000_000_000)
+    plan = proposed(ws.skills.train(data=collected(ws), steps=2_000_000_000))
     monkeypatch.setattr(running, "ThreadPoolExecutor", InterruptedPool)
     with pytest.raises(KeyboardInterrupt, match=r"was stopped; \.resume\("):
         plan.apply()
@@ -223,7 +223,7 @@ def test_an_interrupt_while_the_run_starts_stops_it_too(
 def test_an_interrupt_before_the_run_starts_says_that_nothing_was_run(
     ws: NotebookWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = ws.skills.collect(source="lines.txt")
+    plan = proposed(ws.skills.collect(source="lines.txt"))
     monkeypatch.setattr(InterruptedPool, "before_the_run", True)
     monkeypatch.setattr(running, "ThreadPoolExecutor", InterruptedPool)
     with pytest.raises(KeyboardInterrupt, match="nothing was run"):

@@ -155,7 +155,7 @@ def test_a_card_names_whose_approval_it_waits_for_and_offers_to_withdraw_to_who_
     cards = Cards(console, run_service)
     waiting = cards.draw(run).html
     assert "somebody with the role releaser" in waiting and 'data-roles="releaser"' in waiting
-    console.agent(ada).answer(run, Consent(run_service.row(run).plan, "console", approved=True))  # type: ignore[union-attr, arg-type]
+    console.agent(ada).answer(run, Consent(run_service.row(run).plan, "console", approved=True))  # type: ignore[union-attr]
     assert 'data-mine="ada" hidden' in cards.draw(run).html
 
 
