@@ -86,7 +86,7 @@ def test_a_line_cut_by_a_crash_costs_only_itself(workspace: Workspace) -> None:
 
 def test_a_full_disk_loses_rows_but_counts_them_and_goes_on_when_there_is_room(workspace: Workspace) -> None:
     folder = workspace.endpoints / "support"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     full = folder / "traffic-000001.jsonl"
     full.symlink_to("/dev/full")
     log = TrafficLog(folder)

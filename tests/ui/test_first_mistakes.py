@@ -65,7 +65,7 @@ def test_a_model_that_is_no_model_is_named_by_its_kind_and_an_address_in_words(c
 
 
 def test_consent_to_another_plan_is_told_to_be_none(capsys: Captured, small_skills: ModuleType) -> None:
-    assert run(["run", "plan.yaml", "--approve", "0" * 16], Registry(small_skills.SKILLS)) == 5
+    assert run(["run", "plan.yaml", "--approve", "0" * 32], Registry(small_skills.SKILLS)) == 5
     assert "--approve 000000000000 is no consent to this plan, which is " in capsys.readouterr().err
 
 
