@@ -205,8 +205,8 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
     words = tuple(amount.key(at) for at in places)
     for name in one.names:
         size = len(name)
-        if _alike(words[-size:], name) and 2.0 + size > score:
-            score, named_at = 2.0 + size, frozenset(places[-size:])
+        if _alike(words[-size:], name) and (near := 2.0 + size + _exactly(words[-size:], name)) > score:
+            score, named_at = near, frozenset(places[-size:])
         if (
             size > 1
             and amount.after[:1] == name[-1:]
@@ -220,8 +220,8 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
         links = next((n for n, key in enumerate(amount.after) if key not in _LINKS), 0)
         for skip in (0, links):
             after = amount.after[skip : skip + size]
-            if after and _alike(after, name) and 1.5 + size > score:
-                score, named_at = 1.5 + size, frozenset(range(amount.end + skip, amount.end + skip + size))
+            if after and _alike(after, name) and (near := 1.5 + size + _exactly(after, name)) > score:
+                score, named_at = near, frozenset(range(amount.end + skip, amount.end + skip + size))
     if amount.unit == "percent" and one.unit == "percent" and score < 1.5:
         score = 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before))
     if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours"):
@@ -262,6 +262,11 @@ def _spoken_of(
 
 
 _ENOUGH, _CLEAR = 1.0, 0.2
+
+
+def _exactly(said: tuple[str, ...], name: tuple[str, ...]) -> float:
+    """More for a name said as it is: "row 5" is one row, "5 rows" are several."""
+    return 0.1 * (said == name)
 
 
 def _alike(said: tuple[str, ...], name: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ from ....core.contract import Effect
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
 from .mappings import unbraced
-from .number_words import counted
+from .number_words import NUMBER_WORDS, counted
 from .phrase_patterns import PhraseMatch, PhrasePattern, phrase_pattern
 from .spacing import halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
@@ -123,11 +123,11 @@ class Lexicon:
 
     @cached_property
     def _mistakable(self) -> list[str]:
-        return sorted((word for word in self.known if len(word) >= 5), key=len)
+        return sorted((word for word in self.known | NUMBER_WORDS if len(word) >= 5), key=len)
 
     @cached_property
     def _short(self) -> list[str]:
-        return sorted(word for word in self.known if 3 <= len(word) <= 4 and word.isalpha())
+        return sorted(word for word in self.known | NUMBER_WORDS if 3 <= len(word) <= 4 and word.isalpha())
 
     @cached_property
     def compounds(self) -> frozenset[str]:

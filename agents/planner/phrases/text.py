@@ -35,6 +35,9 @@ _SHORT_FORMS = {
     "we'll": "we will", "which's": "which is", "whats": "what is", "whos": "who is", "lets": "let us",
     "you're": "you are", "cannot": "can not", "wanna": "want to", "gonna": "going to", "gotta": "have to",
     "gimme": "give me", "lemme": "let me", "wheres": "where is", "hows": "how is", "im": "i am",
+    "youre": "you are", "theyre": "they are", "thats": "that is", "theres": "there is", "ive": "i have",
+    "weve": "we have", "youve": "you have", "you've": "you have", "they're": "they are", "youll": "you will",
+    "you'll": "you will", "yesterdays": "yesterday", "todays": "today",
 }  # fmt: skip
 
 
