@@ -166,7 +166,7 @@ def field_of(
 
 def _for_each(amount: Amount, numbers: list[FieldWords]) -> tuple[float, FieldWords, frozenset[int]] | None:
     """The one field of a time that is no bound of the whole: "in stages of 5 and 50, 15 minutes each"."""
-    if amount.unit != "minutes" or amount.after[:1] not in (("each",), ("apiece",)):
+    if amount.unit != "minutes" or amount.after[:1] not in (("each",), ("apiece",), ("per",), ("every",)):
         return None
     free = [one for one in numbers if one.name.partition("_")[0] not in ("max", "budget", "timeout")]
     return (1.0, free[0], frozenset({amount.end})) if len(free) == 1 else None

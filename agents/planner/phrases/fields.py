@@ -19,7 +19,7 @@ from .text import key_of_word, stem_of, words
 from .words import SMALL
 
 _UNITS = {
-    "percent": "percent", "minutes": "minutes", "s": "seconds", "ms": "milliseconds", "mb": "mb",
+    "percent": "percent", "minutes": "minutes", "s": "seconds", "seconds": "seconds", "ms": "milliseconds", "mb": "mb",
     "steps": "steps", "hours": "hours", "tokens": "tokens",
 }  # fmt: skip
 _SHARES = words(

@@ -44,6 +44,22 @@ def unbraced(text: str, skills: frozenset[str]) -> str:
     return _REQUEST.sub(written, text)
 
 
+_LIST = re.compile(
+    r"(?P<name>[a-z][\w-]*)(?P<link> ?[=:] ?| (?:of |is |are |as |to )?)\[(?P<inner>[^][{}\n]{1,800})\]", re.IGNORECASE
+)
+
+
+def unbracketed(text: str, names: frozenset[str]) -> str:
+    """A text in which a list in brackets behind a field's name is written without them: "stages=5, 25"."""
+
+    def written(match: re.Match[str]) -> str:
+        if key_of_word(match.group("name")) not in names:
+            return match.group()
+        return f"{match.group('name')}{match.group('link')}{match.group('inner')}"
+
+    return _LIST.sub(written, text)
+
+
 def _said(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_said, value))

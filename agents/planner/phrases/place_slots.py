@@ -8,7 +8,7 @@ from typing import Any
 
 from .clause_tokens import ClauseTokens
 from .drafts import PlanDraft, StepDraft
-from .fields import FieldWords, field_words
+from .fields import FieldWords, field_words, is_of
 from .lexicon import DESCRIBING, Lexicon
 from .mentions import mentions_in
 from .supplies import Supplies
@@ -43,6 +43,11 @@ class PlaceSlots:
             if at in clause.taken or token.kind not in ("path", "address", "quoted"):
                 continue
             if token.kind == "quoted" and not Path(token.text).exists():
+                continue
+            own = [one for one in fields if one.own_text is not None and clause.is_named(one, at)]
+            if token.kind == "address" and own and is_of(token.text, own[0].own_text or str):
+                step.arguments[own[0].name] = token.text
+                clause.taken |= {at} | clause.name_beside(own[0], at)
                 continue
             is_yaml = token.text.endswith((".yaml", ".yml"))
             takers = [

@@ -33,6 +33,7 @@ from .refusals import LONGEST, refusal
 from .repeats import Repeats
 from .slots import SlotFiller
 from .text import Token, shown, words
+from .word_values import flag_said
 from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class _Reading(PhraseChoice):
                 conditions.append(clause)
             if clause.kind == "told" and (left := self._gone_on(filler, readings, clause)):
                 return left
+            if clause.kind == "negated":
+                self._switch_off(readings, clause)
             if clause.kind != "wish":
                 continue
             matches = self.lexicon.matches(clause.tokens)
@@ -168,6 +171,15 @@ class _Reading(PhraseChoice):
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
         return self._judged(conditions) or self.finished(self.draft)
+
+    def _switch_off(self, readings: list[ClauseReading], clause: Clause) -> None:
+        """Have a denial turn off the switch of a step that it names: "... but do not promote it"."""
+        for reading in reversed(readings):
+            one = flag_said(clause.whole, self.lexicon.fields[reading.step.skill.name])
+            if one is not None:
+                reading.step.arguments[one.name] = False
+                self.placed.append(clause)
+                return
 
     def _says_more(
         self, filler: SlotFiller, readings: list[ClauseReading], reading: ClauseReading, tokens: list[Token]

@@ -21,6 +21,8 @@ from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _OTHER = words("new nice good better fresh useful cool")
 _POLITE = words("please pls plz kindly thanks thx")
+_SETS = words("let allow limit keep cap set make with at no restrict use hold give have max maximum longest")
+_BOUNDS = words("max min most least maximum minimum upto")
 _AGAINST = words("against versus")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -293,6 +295,11 @@ class SlotFiller(NumberSlots):
             if at in clause.taken or token.kind == "end":
                 continue
             clause.taken.add(at)
+            if one.is_list and parts and parts[-1] == "" and token.key in _SETS:
+                clause.taken.remove(at)
+                break  # "..., and let a text have 800 characters" says more of it
+            if one.is_list and token.key in _BOUNDS and at + 1 in clause.taken:
+                continue
             if (not parts and token.key in ("of", "to", "=", ":", "like", "about")) or token.key in _POLITE:
                 continue
             if token.key in ("and", "or", ",") or token.kind == "mark":
@@ -342,6 +349,7 @@ class SlotFiller(NumberSlots):
             inside = field_words(one.model)
             self._places(inner, [w for w in inside if w.is_suite], clause)
             self._names(inner, inside, clause)
+            fill_values(inner, [w for w in inside if w.is_required and w.takes_text], clause, self._lexicon.known)
             for amount in amounts_in(clause.tokens, clause.taken):
                 share = amount.value / 100 if amount.unit == "percent" else amount.value
                 least = next((w for w in inside if w.name == "min" and w.takes_number), None)

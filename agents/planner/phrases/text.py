@@ -15,6 +15,7 @@ _TOKEN = re.compile(
     rf"(?P<quoted>{_QUOTED})"
     r"|(?P<mapping>\{[^{}\n]{1,800}\})"
     r"|(?P<address>\b[a-z0-9]{2,8}:(?://|datasets/|[\w.-]+/)[^\s,;]*[^\s,;.!?)])"
+    r"|(?P<image>(?:(?<=image )|(?<=image=)|(?<=image: ))(?=[^\s,;]*[:/])[a-z0-9][\w./:@-]*\w)"
     r"|(?P<held>\b(?:pvc|secret:(?:env|file)):[\w./-]*[\w/-])"
     r"|(?P<ref>\b[a-z][a-z-]*:[0-9a-f]{6,64}\b)"
     rf"|(?P<path>(?:~|\.{{1,2}})?(?:/?[\w.+~-]+)?(?:/[\w.+~-]*[\w+~-])+/?|[\w+-][\w.+-]*\.(?:{_ENDINGS})\b|[\w.-]+/(?=[\s,;]|$))"
@@ -76,7 +77,7 @@ def tokens_of(text: str) -> list[Token]:
     text = _SHORT_WITH.sub("with ", _FACE.sub(" , ", _DOT_ENDING.sub("", text)))
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
-        kind = {"held": "address"}.get(match.lastgroup or "mark", match.lastgroup or "mark")
+        kind = {"held": "address", "image": "address"}.get(match.lastgroup or "mark", match.lastgroup or "mark")
         found += _made(kind, match.group())
     return found
 
