@@ -19,8 +19,8 @@ from .text import key_of_word, stem_of, words
 from .words import SMALL
 
 _UNITS = {
-    "percent": "percent", "minutes": "minutes", "s": "seconds", "seconds": "seconds", "ms": "milliseconds", "mb": "mb",
-    "steps": "steps", "hours": "hours", "tokens": "tokens",
+    "percent": "percent", "minutes": "minutes", "s": "seconds", "seconds": "seconds", "ms": "milliseconds",
+    "mb": "mb", "steps": "steps", "hours": "hours", "tokens": "tokens",
 }  # fmt: skip
 _SHARES = words(
     "share shares fraction ratio jaccard cosine drop agreement disagreement alpha min overall new golden"

@@ -101,7 +101,9 @@ class Lexicon:
     @cached_property
     def joined_names(self) -> frozenset[str]:
         """Names of fields, each as one word."""
-        return frozenset("".join(name) for fields in self.fields.values() for one in fields for name in one.names)
+        return frozenset(
+            "".join(name) for fields in self.fields.values() for one in fields for name in one.names
+        )
 
     @cached_property
     def text_names(self) -> frozenset[tuple[str, ...]]:

@@ -45,7 +45,8 @@ def unbraced(text: str, skills: frozenset[str]) -> str:
 
 
 _LIST = re.compile(
-    r"(?P<name>[a-z][\w-]*)(?P<link> ?[=:] ?| (?:of |is |are |as |to )?)\[(?P<inner>[^][{}\n]{1,800})\]", re.IGNORECASE
+    r"(?P<name>[a-z][\w-]*)(?P<link> ?[=:] ?| (?:of |is |are |as |to )?)\[(?P<inner>[^][{}\n]{1,800})\]",
+    re.IGNORECASE,
 )
 
 

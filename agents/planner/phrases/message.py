@@ -32,7 +32,7 @@ class Message:
     def __init__(
         self, text: str, registry: Registry, workspace: Workspace, conversation: Sequence[Turn]
     ) -> None:
-        self.text = text
+        self.text, self.conversation = text, conversation
         self.registry, self.workspace = registry, workspace
         self.lexicon: Lexicon = lexicon_of(registry)
         self.around = Surroundings(workspace)

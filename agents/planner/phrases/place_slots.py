@@ -54,7 +54,11 @@ class PlaceSlots:
                 one for one in fields if (one.is_suite if is_yaml else one.takes_path and not one.is_suite)
             ]
             if token.kind == "address":
-                takers += [one for one in fields if one.takes_text and one.is_required]
+                if self._is_inside(clause, at, fields):
+                    continue
+                takers += [
+                    one for one in fields if one.takes_text and one.is_required and not one.is_endpoint
+                ]
             found = clause.best(takers, at, step)
             slotted = [
                 one for one in fields if one.name in clause.slots_at(at) and one.is_required and one.kinds
@@ -116,6 +120,12 @@ class PlaceSlots:
                 continue
             step.arguments[found.name] = next(value for one, value in options if one is found)
             clause.taken.add(at)
+
+    @staticmethod
+    def _is_inside(clause: ClauseTokens, at: int, fields: list[FieldWords]) -> bool:
+        """Whether an address is named as a field of a request within the request: "gateway_image gw:7"."""
+        inner = [w for one in fields if one.model is not None for w in field_words(one.model) if w.takes_text]
+        return any(clause.is_named(one, at) for one in inner)
 
     @staticmethod
     def _is_file(clause: ClauseTokens, at: int) -> bool:

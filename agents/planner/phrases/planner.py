@@ -16,11 +16,12 @@ from ....core.contract import Effect
 from ....core.errors import OpswrightError
 from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
-from ..base import Ask, Declined, PlannerReply, Question, Turn
+from ..base import Ask, Declined, PlannerReply, Proposal, Question, Turn
 from .accounting import ClauseReading, is_value
+from .bare_serving import with_serving_verb
 from .clauses import TELLERS, Clause, bar_of, clauses_of, unsequenced, without_left_out
 from .corrections import amended
-from .drafts import OpenField, PlanDraft, StepDraft
+from .drafts import OpenField, PlanDraft, StepDraft, from_document
 from .loose_reading import loose_wish
 from .mappings import mapping_of
 from .mentions import Unclear, mentions_in, resolve
@@ -31,6 +32,7 @@ from .phrase_patterns import PhraseMatch
 from .record_answers import answer_from_record
 from .refusals import LONGEST, refusal
 from .repeats import Repeats
+from .self_corrections import halves_of, is_corrected
 from .slots import SlotFiller
 from .text import Token, shown, words
 from .word_values import flag_said
@@ -65,6 +67,8 @@ class PhrasesPlanner:
 class _Reading(PhraseChoice):
     """One message being understood."""
 
+    is_part = False  # of a message that corrects itself
+
     @cached_property
     def placed(self) -> list[Clause]:
         """What is no wish and was placed in the steps before it."""
@@ -75,7 +79,14 @@ class _Reading(PhraseChoice):
             token.is_word or token.kind in ("number", "path", "ref", "quoted") for token in self.tokens
         ):
             return self._not_understood()
-        clauses = clauses_of(self.tokens, self.lexicon, self.around.names)
+        if (corrected := self._corrected()) is not None:
+            return corrected
+        clauses = with_serving_verb(
+            clauses_of(self.tokens, self.lexicon, self.around.names),
+            self.lexicon,
+            self.around,
+            is_question=self.text.endswith("?"),
+        )
         asks_outright = self.asks_outright()
         kinds = {clause.kind for clause in clauses}
         asks_when = self.keys[:1] == ["when"] and self.keys[1] in _WAS if len(self.keys) > 1 else False
@@ -113,6 +124,23 @@ class _Reading(PhraseChoice):
             negated = next((clause for clause in clauses if clause.kind == "negated"), None)
             return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
         return self._planned(clauses)
+
+    def _corrected(self) -> PlannerReply | None:
+        """The plan of a message that corrects itself, as if the correction had been said next."""
+        halves = None if self.is_part else halves_of(self.text)
+        if halves is None:
+            return None
+        before = _Reading(halves[0], self.registry, self.workspace, self.conversation)
+        before.is_part = True
+        first = before.reply()
+        draft = first.draft if isinstance(first, Proposal | Question) else None
+        if draft is None:
+            return None
+        said = [*self.conversation, Turn("user", halves[0]), Turn("agent", "", draft)]
+        second = _Reading(halves[1], self.registry, self.workspace, said)
+        second.text, second.is_part = self.text, True
+        reply = second.reply()
+        return reply if is_corrected(from_document(draft, self.registry), reply, halves[1]) else None
 
     def _loosely(self, clauses: list[Clause]) -> PlannerReply | None:
         """The plan of one wish in an order of words that no phrase knows; None for anything else."""

@@ -212,6 +212,9 @@ class SlotFiller(NumberSlots):
             else:
                 self._supplies.fill(step, one, older)
             return
+        if mention.which == "new":
+            self._point_new(step, one, kinds)
+            return
         if mention.which in ("it", "the", "last") and (found := self._draft.output(kinds, step)) is not None:
             self._supplies.fill(step, one, found[0])
             return
@@ -245,6 +248,13 @@ class SlotFiller(NumberSlots):
                 f"{found_ref.short} is no {' or '.join(one.kinds)}. Which {called(one)} is meant?",
                 tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:5]),
             )
+
+    def _point_new(self, step: StepDraft, one: FieldWords, kinds: tuple[str, ...]) -> None:
+        """Have a field take "a new engine": what the plan makes before it, or makes for it; else ask."""
+        if (found := self._draft.output(kinds, step)) is not None:
+            self._supplies.fill(step, one, found[0])
+        elif not self._supplies.bridged_from_draft(step, one):
+            step.missing[one.name] = self._supplies.question(one)
 
     def _texts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """What is left in a phrase's slot, for a name to come or for lists of words."""
@@ -349,7 +359,9 @@ class SlotFiller(NumberSlots):
             inside = field_words(one.model)
             self._places(inner, [w for w in inside if w.is_suite], clause)
             self._names(inner, inside, clause)
-            fill_values(inner, [w for w in inside if w.is_required and w.takes_text], clause, self._lexicon.known)
+            fill_values(
+                inner, [w for w in inside if w.is_required and w.takes_text], clause, self._lexicon.known
+            )
             for amount in amounts_in(clause.tokens, clause.taken):
                 share = amount.value / 100 if amount.unit == "percent" else amount.value
                 least = next((w for w in inside if w.name == "min" and w.takes_number), None)

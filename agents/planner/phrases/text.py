@@ -77,7 +77,9 @@ def tokens_of(text: str) -> list[Token]:
     text = _SHORT_WITH.sub("with ", _FACE.sub(" , ", _DOT_ENDING.sub("", text)))
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
-        kind = {"held": "address", "image": "address"}.get(match.lastgroup or "mark", match.lastgroup or "mark")
+        kind = {"held": "address", "image": "address"}.get(
+            match.lastgroup or "mark", match.lastgroup or "mark"
+        )
         found += _made(kind, match.group())
     return found
 

@@ -15,8 +15,8 @@ _DESCRIBES = words(
 _ON = words("with enable use using turn set")
 _OFF = words("without no not disable")
 _BESIDE_FLAG = words(
-    "no not do don without skip disable but please and also just any the it at in end then now ok okay this that"
-    " yet afterwards of course"
+    "no not do don without skip disable but please and also just any the it at in end then now ok okay this"
+    " that yet afterwards of course"
 )
 _TRUE = {
     "true": True,
