@@ -125,7 +125,7 @@ def _with_unit(tokens: list[Token], at: int, value: float, before: tuple[str, ..
         return Amount(at, at + 3, value * 60, "minutes", before, follows[2:])
     if tokens[at].key in _PARTS:
         return Amount(at, at + 1, 100 * value, "percent", before, follows)
-    if first in ("%", "percent", "pct", "per"):
+    if first in ("%", "percent", "percents", "pct", "per"):
         return Amount(at, at + 2, value, "percent", before, follows[1:])
     if first in _MONEY:
         return Amount(at, at + 2, value, "usd", before, follows[1:])
@@ -242,7 +242,8 @@ def _spoken_of(
     amount: Amount, tokens: list[Token], numbers: list[FieldWords]
 ) -> tuple[float, FieldWords, frozenset[int]] | None:
     """The one field whose sentence speaks of what stands around a number: "16 requests at a time"."""
-    near = [at for at in range(max(0, amount.start - _WINDOW), min(len(tokens), amount.end + _WINDOW))]
+    first, last = _between_commas(amount, tokens)
+    near = [at for at in range(max(first, amount.start - _WINDOW), min(last, amount.end + _WINDOW))]
     near = [at for at in near if not amount.start <= at < amount.end and tokens[at].is_word]
     shares = Counter(stem for one in numbers for stem in one.about)
     scored: list[tuple[float, FieldWords, frozenset[int]]] = []
@@ -259,6 +260,15 @@ def _spoken_of(
     if not scored or scored[0][0] < _ENOUGH or (len(scored) > 1 and scored[0][0] - scored[1][0] < _CLEAR):
         return None
     return scored[0]
+
+
+def _between_commas(amount: Amount, tokens: list[Token]) -> tuple[int, int]:
+    """Where the part of a clause that a number stands in begins and ends; all of it where it stands alone."""
+    commas = [at for at, token in enumerate(tokens) if token.key == ","]
+    first = max((at for at in commas if at < amount.start), default=-1) + 1
+    last = min((at for at in commas if at >= amount.end), default=len(tokens))
+    said = sum(token.is_word for token in tokens[first:last])
+    return (first, last) if said else (0, len(tokens))
 
 
 _ENOUGH, _CLEAR = 1.0, 0.2

@@ -14,7 +14,7 @@ from .fields import FieldWords, field_words
 from .mappings import unbraced, unbracketed
 from .number_words import NUMBER_WORDS, counted
 from .phrase_patterns import PhraseMatch, PhrasePattern, phrase_pattern
-from .spacing import halves, spaced, undoubled
+from .spacing import beside_names, halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
@@ -159,7 +159,8 @@ class Lexicon:
         text = unbracketed(unbraced(text, self._names_of_skills), self.joined_names)
         said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
         mended = [one for token in said for one in self._mended(token, names)]
-        return counted(self._joined(mended))
+        sure = self.known | self.kept | names | _REAL_WORDS
+        return counted(self._joined(beside_names(mended, self.names_of_two, sure)))
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
         found: list[Token] = []

@@ -124,7 +124,10 @@ class PlaceSlots:
     @staticmethod
     def _is_inside(clause: ClauseTokens, at: int, fields: list[FieldWords]) -> bool:
         """Whether an address is named as a field of a request within the request: "gateway_image gw:7"."""
-        inner = [w for one in fields if one.model is not None for w in field_words(one.model) if w.takes_text]
+        nested = [one.model for one in fields if one.model is not None]
+        inner = [w for model in nested for w in field_words(model) if w.takes_text and w.is_required]
+        if any(clause.is_named(one, at) for one in fields):
+            return False
         return any(clause.is_named(one, at) for one in inner)
 
     @staticmethod

@@ -19,7 +19,7 @@ from ....core.text import one_line, unseen_in
 from ..base import Ask, Declined, PlannerReply, Proposal, Question, Turn
 from .accounting import ClauseReading, is_value
 from .bare_serving import with_serving_verb
-from .clauses import TELLERS, Clause, bar_of, clauses_of, unsequenced, without_left_out
+from .clauses import TELLERS, Clause, bar_of, clauses_of, left_open, unsequenced, without_left_out
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, from_document
 from .loose_reading import loose_wish
@@ -32,7 +32,7 @@ from .phrase_patterns import PhraseMatch
 from .record_answers import answer_from_record
 from .refusals import LONGEST, refusal
 from .repeats import Repeats
-from .self_corrections import halves_of, is_corrected
+from .self_corrections import halves_of, is_corrected, without_telling
 from .slots import SlotFiller
 from .text import Token, shown, words
 from .word_values import flag_said
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 _WAS = words("did was were is has had")
 _OPENINGS = words("right well ok okay so now alright hmm um hey hi please and also , :")
-_OPEN = words("something anything whatever")
-_ANOTHER = words("else different other similar")
 
 
 @dataclass(frozen=True)
@@ -137,10 +135,12 @@ class _Reading(PhraseChoice):
         if draft is None:
             return None
         said = [*self.conversation, Turn("user", halves[0]), Turn("agent", "", draft)]
-        second = _Reading(halves[1], self.registry, self.workspace, said)
+        said_then = without_telling(halves[1])
+        second = _Reading(said_then, self.registry, self.workspace, said)
         second.text, second.is_part = self.text, True
         reply = second.reply()
-        return reply if is_corrected(from_document(draft, self.registry), reply, halves[1]) else None
+        whole = from_document(draft, self.registry)
+        return reply if is_corrected(whole, reply, halves[1], is_all=said_then == halves[1]) else None
 
     def _loosely(self, clauses: list[Clause]) -> PlannerReply | None:
         """The plan of one wish in an order of words that no phrase knows; None for anything else."""
@@ -192,7 +192,7 @@ class _Reading(PhraseChoice):
                 continue
             readings.append(reading)
             Repeats(self.lexicon, self.around, self.draft).add(readings[-1], clause)
-            if vague := _left_open(tokens):
+            if vague := left_open(tokens):
                 return self._what_means(vague, readings[-1].step)
             if readings[-1].negations:
                 return self._declined("negated", " ".join(readings[-1].negations))
@@ -391,12 +391,6 @@ class _Reading(PhraseChoice):
         return Declined(
             f"Nothing was run: no wish to do something was understood.{known}", "not understood", near
         )
-
-
-def _left_open(tokens: list[Token]) -> list[Token]:
-    """What a wish leaves open, right behind what is to be done: "build something else from it"."""
-    keys = [token.key for token in tokens[1:4]]
-    return tokens[1:3] if keys[:1] and keys[0] in _OPEN and keys[1:2] and keys[1] in _ANOTHER else []
 
 
 def _gives_report(step: StepDraft) -> bool:

@@ -23,6 +23,7 @@ _OTHER = words("new nice good better fresh useful cool")
 _POLITE = words("please pls plz kindly thanks thx")
 _SETS = words("let allow limit keep cap set make with at no restrict use hold give have max maximum longest")
 _BOUNDS = words("max min most least maximum minimum upto")
+_WITH = words("with using")
 _AGAINST = words("against versus")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -198,6 +199,8 @@ class SlotFiller(NumberSlots):
             return True
         if place and clause.tokens[place - 1].key in _AGAINST and one.kinds and not one.is_list:
             return True
+        if place and mention.which == "ref" and clause.tokens[place - 1].key in _WITH and len(one.kinds) == 1:
+            return True  # "... with dataset:1f2e": nothing else takes one
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
 
     def _point(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:

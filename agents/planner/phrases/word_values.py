@@ -229,4 +229,7 @@ def flag_said(tokens: list[Token], fields: list[FieldWords]) -> FieldWords | Non
     """The switch that a denial names and nothing else: "but do not promote it at the end"; None for more."""
     named = tuple(token.key for token in tokens if token.kind not in ("end", "mark"))
     named = tuple(key for key in named if key not in _BESIDE_FLAG)
-    return next((one for one in fields if one.is_flag and named in one.names), None)
+    if len(named) != 1:
+        return next((one for one in fields if one.is_flag and named in one.names), None)
+    flags = [(one, name[0]) for one in fields if one.is_flag for name in one.names if len(name) == 1]
+    return next((one for one, key in flags if named[0] in (key, key.removesuffix("e") + "ing")), None)
