@@ -124,6 +124,8 @@ def _asked(request: BenchmarkRequest, workspace: Workspace) -> tuple[float | Non
         "load test {model}",
         "stress test {model}",
         "compare the speed of {model} with {against}",
+        "speed of {model} compared to {against}",
+        "speed of {model} compared with {against}",
         "measure how quick {model} is",
         "how quick is {model}",
         "test how fast {model} answers",

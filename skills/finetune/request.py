@@ -157,6 +157,9 @@ class FinetuneRequest(Request):
         Spoken(
             values={
                 "best": (
+                    "keep the best weights",
+                    "keep the best checkpoint",
+                    "keep the best epoch",
                     "lowest validation loss",
                     "lowest loss",
                     "best weights",

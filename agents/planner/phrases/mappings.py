@@ -45,18 +45,23 @@ def unbraced(text: str, skills: frozenset[str]) -> str:
 
 
 _LIST = re.compile(
-    r"(?P<name>[a-z][\w-]*)(?P<link> ?[=:] ?| (?:of |is |are |as |to )?)\[(?P<inner>[^][{}\n]{1,800})\]",
+    r"(?P<name>[a-z][\w-]*)(?P<link> ?[=:] ?| (?:of |is |are |as |to )?)\[(?P<inner>[^][{}\n]{1,800})\]"
+    r"|(?P<set>[a-z][\w-]*) ?= ?[({](?P<listed>[^][(){}:\n]{1,800})[)}]"
+    r"|(?P<is>[a-z][\w-]*) ?= ?(?P<mark>[\"'])(?P<word>[\w./:@-]{1,200})(?P=mark)",
     re.IGNORECASE,
 )
 
 
 def unbracketed(text: str, names: frozenset[str]) -> str:
-    """A text in which a list in brackets behind a field's name is written without them: "stages=5, 25"."""
+    """A text in which a list or one word behind a field's name stands without its brackets or quotes."""
 
     def written(match: re.Match[str]) -> str:
-        if key_of_word(match.group("name")) not in names:
+        name = match.group("name") or match.group("set") or match.group("is")
+        if key_of_word(name) not in names:
             return match.group()
-        return f"{match.group('name')}{match.group('link')}{match.group('inner')}"
+        if match.group("name") is None:
+            return f"{name}={match.group('listed') or match.group('word')}"
+        return f"{name}{match.group('link')}{match.group('inner')}"
 
     return _LIST.sub(written, text)
 

@@ -22,7 +22,7 @@ from .bare_serving import with_serving_verb
 from .clauses import TELLERS, Clause, bar_of, clauses_of, left_open, unsequenced, without_left_out
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, from_document
-from .loose_reading import loose_wish
+from .loose_reading import loose_wish, without_verb
 from .mappings import mapping_of
 from .mentions import Unclear, mentions_in, resolve
 from .message_cues import ASKING, SPOKEN
@@ -83,7 +83,7 @@ class _Reading(PhraseChoice):
             clauses_of(self.tokens, self.lexicon, self.around.names),
             self.lexicon,
             self.around,
-            is_question=self.text.endswith("?"),
+            is_question="?" in self.text,
         )
         asks_outright = self.asks_outright()
         kinds = {clause.kind for clause in clauses}
@@ -155,6 +155,8 @@ class _Reading(PhraseChoice):
             return SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand).read(match, tokens)
 
         match = loose_wish(tokens, lead, self.lexicon, read)
+        if match is None and "?" not in self.text and not self.before.draft:
+            match = without_verb(tokens, self.lexicon, read)
         if match is None:
             return None
         SlotFiller(self.lexicon, self.around, self.draft, self.before.at_hand).read(match, tokens)

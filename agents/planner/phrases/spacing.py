@@ -12,7 +12,7 @@ _GLUED = re.compile(r"(?<![\w.:/=-])([$€]?\d+(?:\.\d+)?)([a-z]{1,14})(?![\w/=-
 _STROKES = re.compile(r"(?<![\w./-])\d{1,3}(?:/\d{1,3}){1,12}(?![\w./-])")
 _BELOW = re.compile(r"(?<!\S)(?:<=?|\u2264)\s*(?=[$€]?\d)")
 _ABOVE = re.compile(r"(?<!\S)(?:>=?|\u2265)\s*(?=\d)")
-_UNITS = words("h hr hrs min mins s sec secs ms d usd eur dollars bucks pct percent gb mb")
+_UNITS = words("ep eps h hr hrs min mins s sec secs ms d usd eur dollars bucks pct percent gb mb")
 _BEHIND = re.compile(r"(?<![\w.:/=-])([a-z]{2,14})(\d+(?:\.\d+)?)(?![\w/=-]|[.:]\w)", re.IGNORECASE)
 _NO_UNITS = words("st nd rd th k m e x")
 _LOOSE = ARTICLES | PREPOSITIONS | words("and last it please then all new first")
