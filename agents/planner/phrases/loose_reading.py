@@ -47,7 +47,7 @@ def without_verb(
     lexicon: Lexicon,
     read: Callable[[PhraseMatch, list[Token]], ClauseReading],
 ) -> PhraseMatch | None:
-    """The one skill that serves nothing and takes all that is said, values alone: "tiny on data-2, 4 epochs"."""
+    """The one skill that serves nothing and takes all that is said, more than it needs, without a verb."""
     if not 1 < len(tokens) <= _LONGEST or not any(token.kind in ("ref", "path") for token in tokens):
         return None
     fits: dict[int, list[PhraseMatch]] = {}
@@ -59,7 +59,7 @@ def without_verb(
         match = PhraseMatch(pattern, frozenset(), {}, 0.0)
         reading = read(match, tokens)
         left = reading.unused or reading.unknown or reading.negations or reading.step.missing
-        if not left and needed <= set(reading.own) and len(reading.own) > 1:
+        if not left and needed < set(reading.own):
             fits.setdefault(len(needed), []).append(match)
     best = fits[max(fits)] if fits else []
     return best[0] if len(best) == 1 else None

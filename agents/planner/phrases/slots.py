@@ -24,6 +24,7 @@ _POLITE = words("please pls plz kindly thanks thx")
 _SETS = words("let allow limit keep cap set make with at no restrict use hold give have max maximum longest")
 _BOUNDS = words("max min most least maximum minimum upto")
 _WITH = words("with using")
+_ROWS = words("rows prompts texts questions data items")
 _AGAINST = words("against versus")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -199,7 +200,9 @@ class SlotFiller(NumberSlots):
             return True
         if place and clause.tokens[place - 1].key in _AGAINST and one.kinds and not one.is_list:
             return True
-        if place and mention.which == "ref" and clause.tokens[place - 1].key in _WITH and len(one.kinds) == 1:
+        before = [token.key for token in clause.tokens[max(0, place - 2) : place]]
+        led = before[-1:] and (before[-1] in _WITH or (before[-1] == "of" and before[0] in _ROWS))
+        if led and mention.which == "ref" and len(one.kinds) == 1:
             return True  # "... with dataset:1f2e": nothing else takes one
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
 
