@@ -157,6 +157,7 @@ class FinetuneRequest(Request):
         Spoken(
             values={
                 "best": (
+                    "keep the best",
                     "keep the best weights",
                     "keep the best checkpoint",
                     "keep the best epoch",
