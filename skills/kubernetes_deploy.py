@@ -83,6 +83,8 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
         "deploy {bundle} on kubernetes as {endpoint}",
         "deploy {bundle} to the cluster as {endpoint}",
         "deploy {bundle} to k8s as {endpoint}",
+        "k8s deploy {bundle} as {endpoint}",
+        "kubernetes deploy {bundle} as {endpoint}",
         "deploy {bundle} on k8s as {endpoint}",
         "apply {bundle} to kubernetes as {endpoint}",
         "release {bundle} to kubernetes as {endpoint}",

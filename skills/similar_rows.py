@@ -26,7 +26,7 @@ class SimilarRowsRequest(Request):
         None, min_length=1, max_length=20_000, description="Show the rows nearest to this text in meaning."
     )
     row: int | None = Field(None, ge=0, description="Show the rows nearest to the row of this place, from 0.")
-    k: Annotated[int, Spoken(("pieces", "hits", "matches", "neighbours", "of them"))] = Field(
+    k: Annotated[int, Spoken(("rows", "pieces", "hits", "matches", "neighbours", "of them"))] = Field(
         10, ge=1, le=200, description="How many rows are shown with `like` or `row`."
     )
     min_cosine: float = Field(
@@ -81,6 +81,10 @@ def _estimate(request: SimilarRowsRequest, machine: Machine, workspace: Workspac
         "rows of {dataset} like {like}",
         "duplicates by meaning in {dataset}",
         "find rows of {dataset} like {like}",
+        "find rows of {dataset} nearest to {like}",
+        "find rows in {dataset} closest to {like}",
+        "rows of {dataset} nearest to {like}",
+        "rows of {dataset} closest to {like}",
         "find rows in {dataset} like {like}",
         "find rows in {dataset} similar to {like}",
         "show rows of {dataset} like {like}",
@@ -102,6 +106,10 @@ def _estimate(request: SimilarRowsRequest, machine: Machine, workspace: Workspac
         "find rows in {dataset} that mean the same",
         "find duplicates by meaning in {dataset}",
         "find near duplicates in {dataset}",
+        "search for near duplicates in {dataset}",
+        "search near duplicates in {dataset}",
+        "search {dataset} for near duplicates",
+        "check {dataset} for near duplicates",
         "show near duplicates in {dataset}",
         "are there near duplicates in {dataset}",
         "are there near identical rows in {dataset}",

@@ -143,6 +143,10 @@ class CurateRequest(Request):
                     "personal data masked",
                     "remove personal data",
                     "without personal data",
+                    "leave out personal data",
+                    "take out personal data",
+                    "strip personal data",
+                    "hide personal data",
                     "anonymised",
                     "anonymise",
                     "anonymize",
@@ -154,7 +158,10 @@ class CurateRequest(Request):
         "keep",
         description="mask: a mail address, card number or the like becomes <email>, <card>.",
     )
-    own_answers: Literal["keep", "drop"] = Field(
+    own_answers: Annotated[
+        Literal["keep", "drop"],
+        Spoken(values={"drop": ("drop own answers", "drop our own answers", "without own answers")}),
+    ] = Field(
         "keep",
         description="drop: leave out rows whose answer an endpoint of this workspace wrote, by the row's id "
         "or tags, or nearly as its traffic log has it. keep: they are counted where the log has them word "

@@ -152,7 +152,26 @@ class FinetuneRequest(Request):
     activation_checkpointing: bool = Field(
         False, description="Keep fewer activations and compute them again: less memory, a third more time."
     )
-    keep: Literal["last", "best"] | None = Field(
+    keep: Annotated[
+        Literal["last", "best"] | None,
+        Spoken(
+            values={
+                "best": (
+                    "keep the best",
+                    "keep the best weights",
+                    "keep the best checkpoint",
+                    "keep the best epoch",
+                    "lowest validation loss",
+                    "lowest loss",
+                    "best weights",
+                    "best epoch",
+                    "best validation loss",
+                    "smallest validation loss",
+                ),
+                "last": ("last weights", "last epoch", "weights of the last epoch"),
+            }
+        ),
+    ] = Field(
         None,
         description="Which weights become the checkpoint: those after the last step, or those with the "
         "lowest validation loss. Empty: last for 'tiny', else best where the data has validation rows.",

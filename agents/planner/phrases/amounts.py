@@ -125,7 +125,7 @@ def _with_unit(tokens: list[Token], at: int, value: float, before: tuple[str, ..
         return Amount(at, at + 3, value * 60, "minutes", before, follows[2:])
     if tokens[at].key in _PARTS:
         return Amount(at, at + 1, 100 * value, "percent", before, follows)
-    if first in ("%", "percent", "pct", "per"):
+    if first in ("%", "percent", "percents", "pct", "per"):
         return Amount(at, at + 2, value, "percent", before, follows[1:])
     if first in _MONEY:
         return Amount(at, at + 2, value, "usd", before, follows[1:])
@@ -166,7 +166,7 @@ def field_of(
 
 def _for_each(amount: Amount, numbers: list[FieldWords]) -> tuple[float, FieldWords, frozenset[int]] | None:
     """The one field of a time that is no bound of the whole: "in stages of 5 and 50, 15 minutes each"."""
-    if amount.unit != "minutes" or amount.after[:1] not in (("each",), ("apiece",)):
+    if amount.unit != "minutes" or amount.after[:1] not in (("each",), ("apiece",), ("per",), ("every",)):
         return None
     free = [one for one in numbers if one.name.partition("_")[0] not in ("max", "budget", "timeout")]
     return (1.0, free[0], frozenset({amount.end})) if len(free) == 1 else None
@@ -205,8 +205,8 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
     words = tuple(amount.key(at) for at in places)
     for name in one.names:
         size = len(name)
-        if _alike(words[-size:], name) and 2.0 + size > score:
-            score, named_at = 2.0 + size, frozenset(places[-size:])
+        if _alike(words[-size:], name) and (near := 2.0 + size + _exactly(words[-size:], name)) > score:
+            score, named_at = near, frozenset(places[-size:])
         if (
             size > 1
             and amount.after[:1] == name[-1:]
@@ -220,8 +220,8 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
         links = next((n for n, key in enumerate(amount.after) if key not in _LINKS), 0)
         for skip in (0, links):
             after = amount.after[skip : skip + size]
-            if after and _alike(after, name) and 1.5 + size > score:
-                score, named_at = 1.5 + size, frozenset(range(amount.end + skip, amount.end + skip + size))
+            if after and _alike(after, name) and (near := 1.5 + size + _exactly(after, name)) > score:
+                score, named_at = near, frozenset(range(amount.end + skip, amount.end + skip + size))
     if amount.unit == "percent" and one.unit == "percent" and score < 1.5:
         score = 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before))
     if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours"):
@@ -242,7 +242,8 @@ def _spoken_of(
     amount: Amount, tokens: list[Token], numbers: list[FieldWords]
 ) -> tuple[float, FieldWords, frozenset[int]] | None:
     """The one field whose sentence speaks of what stands around a number: "16 requests at a time"."""
-    near = [at for at in range(max(0, amount.start - _WINDOW), min(len(tokens), amount.end + _WINDOW))]
+    first, last = _between_commas(amount, tokens)
+    near = [at for at in range(max(first, amount.start - _WINDOW), min(last, amount.end + _WINDOW))]
     near = [at for at in near if not amount.start <= at < amount.end and tokens[at].is_word]
     shares = Counter(stem for one in numbers for stem in one.about)
     scored: list[tuple[float, FieldWords, frozenset[int]]] = []
@@ -261,7 +262,21 @@ def _spoken_of(
     return scored[0]
 
 
+def _between_commas(amount: Amount, tokens: list[Token]) -> tuple[int, int]:
+    """Where the part of a clause that a number stands in begins and ends; all of it where it stands alone."""
+    commas = [at for at, token in enumerate(tokens) if token.key == ","]
+    first = max((at for at in commas if at < amount.start), default=-1) + 1
+    last = min((at for at in commas if at >= amount.end), default=len(tokens))
+    said = sum(token.is_word for token in tokens[first:last])
+    return (first, last) if said else (0, len(tokens))
+
+
 _ENOUGH, _CLEAR = 1.0, 0.2
+
+
+def _exactly(said: tuple[str, ...], name: tuple[str, ...]) -> float:
+    """More for a name said as it is: "row 5" is one row, "5 rows" are several."""
+    return 0.1 * (said == name)
 
 
 def _alike(said: tuple[str, ...], name: tuple[str, ...]) -> bool:

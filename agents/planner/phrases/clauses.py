@@ -189,7 +189,19 @@ def _says_more(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
     )
     if held and any(one.kinds and not one.is_required and (keys[0],) in one.names for one in fields):
         return True  # "guardrails ..." of what is deployed
-    return counted and any(one.takes_number and (keys[0],) in one.names for one in fields)
+    numbers = [one for one in fields if one.takes_number]
+    if any(_is_counted(after, name) for one in numbers for name in one.names if len(name) > 1):
+        return True  # "near duplicates from 0.8 on" of what is cleaned
+    return counted and any((keys[0],) in one.names for one in numbers)
+
+
+def _is_counted(after: list[Token], name: tuple[str, ...]) -> bool:
+    """Whether a number stands behind a name, with a small word between at most."""
+    if tuple(token.key for token in after[: len(name)]) != name:
+        return False
+    behind = after[len(name) : len(name) + 2]
+    is_led = len(behind) > 1 and behind[0].key in PREPOSITIONS | {"above", "over", "=", ":", "of", "is"}
+    return behind[:1] != [] and (behind[0].kind == "number" or (is_led and behind[1].kind == "number"))
 
 
 def _judged(part: list[Token], lexicon: Lexicon, names: frozenset[str], opens: bool) -> Clause:
@@ -286,3 +298,13 @@ def bar_of(keys: list[str]) -> dict[str, float | str] | None:
     ):
         return {"against": "stable"}
     return None
+
+
+_OPEN = words("something anything whatever")
+_ANOTHER = words("else different other similar")
+
+
+def left_open(tokens: list[Token]) -> list[Token]:
+    """What a wish leaves open, right behind what is to be done: "build something else from it"."""
+    keys = [token.key for token in tokens[1:4]]
+    return tokens[1:3] if keys[:1] and keys[0] in _OPEN and keys[1:2] and keys[1] in _ANOTHER else []

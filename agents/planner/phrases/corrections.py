@@ -66,10 +66,33 @@ def amended(message: Message, clauses: list[Clause]) -> PlannerReply | None:
     tokens = change_of(message.tokens)
     if not tokens or negations_in([token.key for token in tokens]):
         return None
+    if (again := _again(message, draft, tokens)) is not None:
+        return again
     for said in (tokens, _before_aside(message, tokens)):
         if said and (found := _other(message, draft, said) or _changed(message, draft, said)) is not None:
             return found
     return None
+
+
+def _again(message: Message, draft: PlanDraft, tokens: list[Token]) -> PlannerReply | None:
+    """The draft with its last step once more for another thing, "on reviews too"; never what serves."""
+    last = draft.steps[-1] if draft.steps else None
+    if last is None or last.skill.effect is Effect.SERVES or not _TOO & set(message.keys) or last.missing:
+        return None
+    said = [token for token in tokens if token.key not in _TOO | _ADDING | {"and"}]
+    more = draft.add(last.skill)
+    more.arguments = dict(last.arguments)
+    filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
+    reading = filler.amend(more, said) if said else None
+    needed = {one.name for one in message.lexicon.fields[last.skill.name] if one.is_required}
+    left = reading is None or reading.unused or reading.unknown or reading.negations
+    if left or reading is None or not needed & set(reading.placed) or more.arguments == last.arguments:
+        draft.steps.remove(more)
+        return None
+    return message.finished(draft)
+
+
+_TOO = words("too also")
 
 
 def _in_place_of(message: Message, draft: PlanDraft) -> PlannerReply | None:
@@ -105,6 +128,8 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
     """The same step again ("no, evaluate on the other suite"), or one step more ("and then deploy it")."""
     lead = {token.key for token in message.tokens[:2]}
     matches = message.lexicon.matches(wishes[0].tokens)
+    if wishes[0].tokens[0].key == "compare" and (compared := _compared(message, draft, wishes)) is not None:
+        return compared
     same = next((step for step in draft.steps if matches and step.skill is matches[0].skill), None)
     if same is not None and len(wishes) == 1 and lead & (_MARKS_CORRECTION - {"make", "use"}):
         tokens = change_of(wishes[0].tokens[1:])
@@ -128,6 +153,23 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
             return None
         return message.finished(draft)
     return None
+
+
+def _compared(message: Message, draft: PlanDraft, wishes: list[Clause]) -> PlannerReply | None:
+    """The step that was proposed, against something else: "compare it with ..."; None where it takes none."""
+    tokens = wishes[0].tokens
+    at = next((n for n, token in enumerate(tokens) if token.key in ("with", "to", "against")), None)
+    if at is None or len(wishes) > 1 or any(token.key not in _IT for token in tokens[1:at]):
+        return None
+    said = [Token("against", "word", "against"), *tokens[at + 1 :]]
+    for step in reversed(draft.steps):
+        fields = message.lexicon.fields[step.skill.name]
+        if any(("against",) in one.names and one.kinds for one in fields):
+            return _changed(message, draft, said, step)
+    return None
+
+
+_IT = words("it this that them the speed result results one")
 
 
 def _says_too_little(message: Message, wish: Clause) -> bool:

@@ -19,8 +19,8 @@ from .text import key_of_word, stem_of, words
 from .words import SMALL
 
 _UNITS = {
-    "percent": "percent", "minutes": "minutes", "s": "seconds", "ms": "milliseconds", "mb": "mb",
-    "steps": "steps", "hours": "hours", "tokens": "tokens",
+    "percent": "percent", "minutes": "minutes", "s": "seconds", "seconds": "seconds", "ms": "milliseconds",
+    "mb": "mb", "steps": "steps", "hours": "hours", "tokens": "tokens",
 }  # fmt: skip
 _SHARES = words(
     "share shares fraction ratio jaccard cosine drop agreement disagreement alpha min overall new golden"
@@ -178,7 +178,7 @@ def _values(options: list[Any], spoken: Spoken) -> tuple[tuple[Words, Any], ...]
             plain += [str(value) for value in get_args(option)]
         elif isinstance(option, type) and issubclass(option, Enum):
             plain += [str(one.value) for one in option]
-    found = {_split(value): value for value in plain}
+    found = {_split(value): value for value in (*plain, *spoken.values)}
     for value, ways in spoken.values.items():
         found |= {_split(way): value for way in ways}
     return tuple(sorted(found.items(), key=lambda one: -len(one[0])))

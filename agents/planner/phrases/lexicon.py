@@ -11,10 +11,10 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
-from .mappings import unbraced
-from .number_words import counted
+from .mappings import unbraced, unbracketed
+from .number_words import NUMBER_WORDS, counted
 from .phrase_patterns import PhraseMatch, PhrasePattern, phrase_pattern
-from .spacing import halves, spaced, undoubled
+from .spacing import beside_names, halves, spaced, undoubled
 from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
@@ -99,6 +99,19 @@ class Lexicon:
         return frozenset(name for one in every for name in one.names)
 
     @cached_property
+    def joined_names(self) -> frozenset[str]:
+        """Names of fields, each as one word."""
+        return frozenset(
+            "".join(name) for fields in self.fields.values() for one in fields for name in one.names
+        )
+
+    @cached_property
+    def text_names(self) -> frozenset[tuple[str, ...]]:
+        """What fields that take a text of any kind are called."""
+        every = (one for fields in self.fields.values() for one in fields if one.takes_text)
+        return frozenset(name for one in every for name in one.names)
+
+    @cached_property
     def field_names(self) -> frozenset[str]:
         """Names of fields that are one word."""
         every = (one for fields in self.fields.values() for one in fields)
@@ -123,11 +136,11 @@ class Lexicon:
 
     @cached_property
     def _mistakable(self) -> list[str]:
-        return sorted((word for word in self.known if len(word) >= 5), key=len)
+        return sorted((word for word in self.known | NUMBER_WORDS if len(word) >= 5), key=len)
 
     @cached_property
     def _short(self) -> list[str]:
-        return sorted(word for word in self.known if 3 <= len(word) <= 4 and word.isalpha())
+        return sorted(word for word in self.known | NUMBER_WORDS if 3 <= len(word) <= 4 and word.isalpha())
 
     @cached_property
     def compounds(self) -> frozenset[str]:
@@ -137,15 +150,17 @@ class Lexicon:
             for phrase in skill.phrases:
                 whole |= {key_of_word(word) for word in phrase.split() if "-" in word}
             for one in self.fields[skill.name]:
-                whole |= {key_of_word(value) for value in one.plain_values if "-" in value}
+                said = [value for value in one.plain_values if "-" in value]
+                whole |= {key_of_word(value) for value in said if value.rpartition("-")[2] not in _THINGS}
         return frozenset(whole)
 
     def read(self, text: str, names: frozenset[str]) -> list[Token]:
         """A text's tokens, words written in two pieces put together, and slips of the finger mended."""
-        text = unbraced(text, self._names_of_skills)
+        text = unbracketed(unbraced(text, self._names_of_skills), self.joined_names)
         said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
         mended = [one for token in said for one in self._mended(token, names)]
-        return counted(self._joined(mended))
+        sure = self.known | self.kept | names | _REAL_WORDS
+        return counted(self._joined(beside_names(mended, self.names_of_two, sure)))
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
         found: list[Token] = []
@@ -303,6 +318,7 @@ _PLAIN_VALUES = words(
     """
 )
 _POINTING = words("it this that them one release version stable canary")
+_THINGS = words("engine model dataset")  # "trtllm engine" is an engine, "trtllm-engine" a target
 _REAL_WORDS = word_list("no_typos")
 _TWO_LETTERS = words("of to is it in at by as an or")
 ABBREVIATIONS = {line.split()[0]: line.split()[1:] for line in sections("abbreviations")[""]}

@@ -42,6 +42,29 @@ def loose_wish(
     return best[0] if len(best) == 1 else None
 
 
+def without_verb(
+    tokens: list[Token],
+    lexicon: Lexicon,
+    read: Callable[[PhraseMatch, list[Token]], ClauseReading],
+) -> PhraseMatch | None:
+    """The one skill that serves nothing and takes all that is said, more than it needs, without a verb."""
+    if not 1 < len(tokens) <= _LONGEST or not any(token.kind in ("ref", "path") for token in tokens):
+        return None
+    fits: dict[int, list[PhraseMatch]] = {}
+    for skill in lexicon.skills:
+        needed = {one.name for one in lexicon.fields[skill.name] if one.is_required}
+        if skill.effect is Effect.SERVES or not needed:
+            continue
+        pattern = next(one for found in lexicon.patterns.values() for one in found if one.skill is skill)
+        match = PhraseMatch(pattern, frozenset(), {}, 0.0)
+        reading = read(match, tokens)
+        left = reading.unused or reading.unknown or reading.negations or reading.step.missing
+        if not left and needed < set(reading.own):
+            fits.setdefault(len(needed), []).append(match)
+    best = fits[max(fits)] if fits else []
+    return best[0] if len(best) == 1 else None
+
+
 def _said_anywhere(tokens: list[Token], lexicon: Lexicon) -> Iterator[PhraseMatch]:
     """The phrases of skills that serve nothing whose words are all said, in whatever order."""
     places: dict[str, int] = {}

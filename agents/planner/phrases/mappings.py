@@ -44,6 +44,28 @@ def unbraced(text: str, skills: frozenset[str]) -> str:
     return _REQUEST.sub(written, text)
 
 
+_LIST = re.compile(
+    r"(?P<name>[a-z][\w-]*)(?P<link> ?[=:] ?| (?:of |is |are |as |to )?)\[(?P<inner>[^][{}\n]{1,800})\]"
+    r"|(?P<set>[a-z][\w-]*) ?= ?[({](?P<listed>[^][(){}:\n]{1,800})[)}]"
+    r"|(?P<is>[a-z][\w-]*) ?= ?(?P<mark>[\"'])(?P<word>[\w./:@-]{1,200})(?P=mark)",
+    re.IGNORECASE,
+)
+
+
+def unbracketed(text: str, names: frozenset[str]) -> str:
+    """A text in which a list or one word behind a field's name stands without its brackets or quotes."""
+
+    def written(match: re.Match[str]) -> str:
+        name = match.group("name") or match.group("set") or match.group("is")
+        if key_of_word(name) not in names:
+            return match.group()
+        if match.group("name") is None:
+            return f"{name}={match.group('listed') or match.group('word')}"
+        return f"{name}{match.group('link')}{match.group('inner')}"
+
+    return _LIST.sub(written, text)
+
+
 def _said(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_said, value))

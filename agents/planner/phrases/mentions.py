@@ -19,7 +19,14 @@ _ADJECTIVES = _NEWEST | words(
     " production prod yesterday today"
 )
 _ARTICLES = words("the my our this that these those your its a an")
+_ANOTHER = words("a an another")
+_NOW = words("the a now currently right our in")
 _PRONOUNS = words("it this that them those")
+
+
+def is_release(token: Token) -> bool:
+    """Whether a token names a release: "v2"."""
+    return token.is_word and _RELEASE.fullmatch(token.key) is not None
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def _mention_at(
         return Mention(at, at + 1, (token.text.partition(":")[0].lower(),), "ref", token.text)
     if not token.is_word:
         return None
-    if _RELEASE.fullmatch(token.key):
+    if is_release(token):
         endpoint, end = _endpoint_after(tokens, at + 1, around)
         return Mention(at, end, (), "release", token.text.lower(), endpoint)
     return _noun_phrase(tokens, at, taken, around, in_slot)
@@ -98,7 +105,7 @@ def _noun_phrase(
             return Mention(at, place + 1 + inner, kinds, which, endpoint=around.endpoints[tokens[place].key])
     if (
         length == 0
-        and adjectives
+        and (adjectives or _that_is(tokens, place + 1, around) is not None)
         and place < len(tokens)
         and tokens[place].key in ("one", "release", "version")
     ):
@@ -109,6 +116,11 @@ def _noun_phrase(
     if length == 0 and (not set(adjectives) & _ROUTES or not in_slot(at)):
         return None  # "with a canary" points at nothing
     which = _which(adjectives)
+    if length and (that := _that_is(tokens, place + length, around)) is not None:
+        which, endpoint, end = that
+        return Mention(at, end, kinds, which, endpoint=endpoint)
+    if tokens[at].key in _ANOTHER and set(adjectives) & {"new", "fresh"}:
+        which = "new"
     if is_older(tokens, place + length):
         return Mention(at, place + length + 2, kinds, "older")
     end, days = _when_after(tokens, place + length)
@@ -117,6 +129,22 @@ def _noun_phrase(
         return Mention(at, end, kinds, "days", str(days))
     endpoint, end = _endpoint_after(tokens, end, around) if which in ("stable", "canary") else (None, end)
     return Mention(at, end, kinds, which, endpoint=endpoint)
+
+
+def _that_is(tokens: list[Token], at: int, around: Surroundings) -> tuple[str, str | None, int] | None:
+    """What a noun is said to be: "the engine that is the canary on shop"; with where that ends."""
+    keys = [token.key for token in tokens[at : at + 6]]
+    if len(keys) < 3 or keys[0] not in ("that", "which") or keys[1] != "is":
+        return None
+    place = 2
+    while keys[place : place + 1] and keys[place] in _NOW:
+        place += 1
+    if keys[place : place + 1] == [] or keys[place] not in _ROUTES | {"serving"}:
+        return None
+    which = "canary" if keys[place] == "canary" else "stable"
+    place += 1 + (keys[place + 1 : place + 2] in (["release"], ["version"], ["one"]))
+    endpoint, end = _endpoint_after(tokens, at + place, around)
+    return which, endpoint, end
 
 
 def is_older(tokens: list[Token], at: int) -> bool:

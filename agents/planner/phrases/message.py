@@ -32,7 +32,7 @@ class Message:
     def __init__(
         self, text: str, registry: Registry, workspace: Workspace, conversation: Sequence[Turn]
     ) -> None:
-        self.text = text
+        self.text, self.conversation = text, conversation
         self.registry, self.workspace = registry, workspace
         self.lexicon: Lexicon = lexicon_of(registry)
         self.around = Surroundings(workspace)
@@ -92,13 +92,16 @@ def _lost_path(draft: PlanDraft) -> tuple[StepDraft, str, OpenField] | None:
 
 def _wanted(draft: PlanDraft, error: str) -> tuple[StepDraft, str, OpenField] | None:
     """The field that an error says to give: "give either `suite` or `data`"."""
-    if "give " not in error.lower():
+    lacking = re.findall(r"\bneeds `?(\w+)`?(?= \(| and\b|[.,]|$)", error)
+    if "give " not in error.lower() and not lacking:
         return None
     for step in draft.steps:
         known = {one.name: one for one in field_words(step.skill.request)}
-        for name in re.findall(r"`(\w+)`", error):
+        for name in [*lacking, *re.findall(r"`(\w+)`", error)]:
             if name in known and name not in step.arguments:
-                question = OpenField(f"/{step.skill.name}: {one_line(error.rpartition(': ')[2])[:200]}")
+                told = error if lacking else error.rpartition(": ")[2]
+                told = f"it needs {name.replace('_', ' ')}. Which one?" if lacking else one_line(told)[:200]
+                question = OpenField(f"/{step.skill.name}: {told}")
                 step.missing[name] = question
                 return step, name, question
     return None

@@ -29,7 +29,8 @@ class MessageCues(Message):
             return found
         own = own_words_of(clauses, self.lexicon)
         others = ["_" if id(t) in own or t.kind not in SPOKEN else t.key for t in self.tokens]
-        is_one = sum(clause.kind == "wish" for clause in clauses) == 1
+        wished = [self.lexicon.matches(one.tokens) for one in clauses if one.kind == "wish"]
+        is_one = len({found[0].skill.name for found in wished if found}) == 1
         excused = {"reported", *["destructive"] * is_one} - cues_in(others, softly=softly).keys()
         return {reason: said for reason, said in found.items() if reason not in excused}
 
@@ -74,7 +75,7 @@ class MessageCues(Message):
 
     def quotes_something(self) -> bool:
         """Whether a sentence, or a word that tells what to do, is quoted; or there is markup."""
-        texts = self._texts_asked_for()
+        texts = self._texts_asked_for() | self._texts_set()
         for at, token in enumerate(self.tokens):
             if token.kind != "quoted" or Path(token.text[:200]).exists() or at in texts:
                 continue
@@ -87,6 +88,19 @@ class MessageCues(Message):
             or (token.kind == "mapping" and not is_named_mapping(self.tokens, at, names))
             for at, token in enumerate(self.tokens)
         )
+
+    def _texts_set(self) -> set[int]:
+        """The places of quotations that a field of text is set to: "probes='hello', 'cancel my order'"."""
+        found: set[int] = set()
+        for at, token in enumerate(self.tokens):
+            before = at - 1
+            while before > 0 and (before in found or self.keys[before] == ","):
+                before -= 1
+            names = [tuple(self.keys[max(0, before - size) : before]) for size in (1, 2, 3)]
+            is_set = before > 0 and self.keys[before] == "=" and bool(self.lexicon.text_names & set(names))
+            if token.kind == "quoted" and is_set:
+                found.add(at)
+        return found
 
     def _texts_asked_for(self) -> set[int]:
         """The places of quotations that a skill which only reads takes as its text: "rows like '...'"."""

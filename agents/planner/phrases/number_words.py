@@ -17,6 +17,7 @@ _TENS = {
     "ninety": 90,
 }  # fmt: skip
 _TIMES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
+NUMBER_WORDS = frozenset({*_UNITS, *_TENS, *_TIMES, "half", "quarter", "dozen"})
 _FIGURE = re.compile(r"\d{1,6}(?:\.\d{1,3})?")
 _HYPHENED = {f"{ten}{unit}": _TENS[ten] + _UNITS[unit] for ten in _TENS for unit in list(_UNITS)[:9]}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....core.contract import Skill
+from .number_words import NUMBER_WORDS
 from .text import Token, key_of_word, words
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
@@ -95,7 +96,8 @@ def _is_led(tokens: list[Token]) -> bool:
 
 
 def _is_small(token: Token) -> bool:
-    return token.key in SMALL or token.key in ARTICLES or token.kind == "number"
+    is_count = token.kind == "number" or token.key in NUMBER_WORDS
+    return token.key in SMALL or token.key in ARTICLES or is_count
 
 
 def phrase_pattern(skill: Skill[Any, Any], phrase: str, compounds: frozenset[str]) -> PhrasePattern:

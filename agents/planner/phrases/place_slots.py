@@ -8,7 +8,7 @@ from typing import Any
 
 from .clause_tokens import ClauseTokens
 from .drafts import PlanDraft, StepDraft
-from .fields import FieldWords, field_words
+from .fields import FieldWords, field_words, is_of
 from .lexicon import DESCRIBING, Lexicon
 from .mentions import mentions_in
 from .supplies import Supplies
@@ -44,12 +44,21 @@ class PlaceSlots:
                 continue
             if token.kind == "quoted" and not Path(token.text).exists():
                 continue
+            own = [one for one in fields if one.own_text is not None and clause.is_named(one, at)]
+            if token.kind == "address" and own and is_of(token.text, own[0].own_text or str):
+                step.arguments[own[0].name] = token.text
+                clause.taken |= {at} | clause.name_beside(own[0], at)
+                continue
             is_yaml = token.text.endswith((".yaml", ".yml"))
             takers = [
                 one for one in fields if (one.is_suite if is_yaml else one.takes_path and not one.is_suite)
             ]
             if token.kind == "address":
-                takers += [one for one in fields if one.takes_text and one.is_required]
+                if self._is_inside(clause, at, fields):
+                    continue
+                takers += [
+                    one for one in fields if one.takes_text and one.is_required and not one.is_endpoint
+                ]
             found = clause.best(takers, at, step)
             slotted = [
                 one for one in fields if one.name in clause.slots_at(at) and one.is_required and one.kinds
@@ -111,6 +120,15 @@ class PlaceSlots:
                 continue
             step.arguments[found.name] = next(value for one, value in options if one is found)
             clause.taken.add(at)
+
+    @staticmethod
+    def _is_inside(clause: ClauseTokens, at: int, fields: list[FieldWords]) -> bool:
+        """Whether an address is named as a field of a request within the request: "gateway_image gw:7"."""
+        nested = [one.model for one in fields if one.model is not None]
+        inner = [w for model in nested for w in field_words(model) if w.takes_text and w.is_required]
+        if any(clause.is_named(one, at) for one in fields):
+            return False
+        return any(clause.is_named(one, at) for one in inner)
 
     @staticmethod
     def _is_file(clause: ClauseTokens, at: int) -> bool:

@@ -16,12 +16,13 @@ from ....core.contract import Effect
 from ....core.errors import OpswrightError
 from ....core.registry import Registry
 from ....core.text import one_line, unseen_in
-from ..base import Ask, Declined, PlannerReply, Question, Turn
+from ..base import Ask, Declined, PlannerReply, Proposal, Question, Turn
 from .accounting import ClauseReading, is_value
-from .clauses import TELLERS, Clause, bar_of, clauses_of, unsequenced, without_left_out
+from .bare_serving import with_serving_verb
+from .clauses import TELLERS, Clause, bar_of, clauses_of, left_open, unsequenced, without_left_out
 from .corrections import amended
-from .drafts import OpenField, PlanDraft, StepDraft
-from .loose_reading import loose_wish
+from .drafts import OpenField, PlanDraft, StepDraft, from_document
+from .loose_reading import loose_wish, without_verb
 from .mappings import mapping_of
 from .mentions import Unclear, mentions_in, resolve
 from .message_cues import ASKING, SPOKEN
@@ -31,8 +32,10 @@ from .phrase_patterns import PhraseMatch
 from .record_answers import answer_from_record
 from .refusals import LONGEST, refusal
 from .repeats import Repeats
+from .self_corrections import halves_of, is_corrected, without_telling
 from .slots import SlotFiller
 from .text import Token, shown, words
+from .word_values import flag_said
 from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
 
 if TYPE_CHECKING:
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
 
 _WAS = words("did was were is has had")
 _OPENINGS = words("right well ok okay so now alright hmm um hey hi please and also , :")
-_OPEN = words("something anything whatever")
-_ANOTHER = words("else different other similar")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class PhrasesPlanner:
 class _Reading(PhraseChoice):
     """One message being understood."""
 
+    is_part = False  # of a message that corrects itself
+
     @cached_property
     def placed(self) -> list[Clause]:
         """What is no wish and was placed in the steps before it."""
@@ -74,7 +77,14 @@ class _Reading(PhraseChoice):
             token.is_word or token.kind in ("number", "path", "ref", "quoted") for token in self.tokens
         ):
             return self._not_understood()
-        clauses = clauses_of(self.tokens, self.lexicon, self.around.names)
+        if (corrected := self._corrected()) is not None:
+            return corrected
+        clauses = with_serving_verb(
+            clauses_of(self.tokens, self.lexicon, self.around.names),
+            self.lexicon,
+            self.around,
+            is_question="?" in self.text,
+        )
         asks_outright = self.asks_outright()
         kinds = {clause.kind for clause in clauses}
         asks_when = self.keys[:1] == ["when"] and self.keys[1] in _WAS if len(self.keys) > 1 else False
@@ -113,6 +123,25 @@ class _Reading(PhraseChoice):
             return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
         return self._planned(clauses)
 
+    def _corrected(self) -> PlannerReply | None:
+        """The plan of a message that corrects itself, as if the correction had been said next."""
+        halves = None if self.is_part else halves_of(self.text)
+        if halves is None:
+            return None
+        before = _Reading(halves[0], self.registry, self.workspace, self.conversation)
+        before.is_part = True
+        first = before.reply()
+        draft = first.draft if isinstance(first, Proposal | Question) else None
+        if draft is None:
+            return None
+        said = [*self.conversation, Turn("user", halves[0]), Turn("agent", "", draft)]
+        said_then = without_telling(halves[1])
+        second = _Reading(said_then, self.registry, self.workspace, said)
+        second.text, second.is_part = self.text, True
+        reply = second.reply()
+        whole = from_document(draft, self.registry)
+        return reply if is_corrected(whole, reply, halves[1], is_all=said_then == halves[1]) else None
+
     def _loosely(self, clauses: list[Clause]) -> PlannerReply | None:
         """The plan of one wish in an order of words that no phrase knows; None for anything else."""
         said = [clause for clause in clauses if clause.whole]
@@ -126,6 +155,8 @@ class _Reading(PhraseChoice):
             return SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand).read(match, tokens)
 
         match = loose_wish(tokens, lead, self.lexicon, read)
+        if match is None and "?" not in self.text and not self.before.draft:
+            match = without_verb(tokens, self.lexicon, read)
         if match is None:
             return None
         SlotFiller(self.lexicon, self.around, self.draft, self.before.at_hand).read(match, tokens)
@@ -144,6 +175,8 @@ class _Reading(PhraseChoice):
                 conditions.append(clause)
             if clause.kind == "told" and (left := self._gone_on(filler, readings, clause)):
                 return left
+            if clause.kind == "negated":
+                self._switch_off(readings, clause)
             if clause.kind != "wish":
                 continue
             matches = self.lexicon.matches(clause.tokens)
@@ -161,13 +194,22 @@ class _Reading(PhraseChoice):
                 continue
             readings.append(reading)
             Repeats(self.lexicon, self.around, self.draft).add(readings[-1], clause)
-            if vague := _left_open(tokens):
+            if vague := left_open(tokens):
                 return self._what_means(vague, readings[-1].step)
             if readings[-1].negations:
                 return self._declined("negated", " ".join(readings[-1].negations))
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
         return self._judged(conditions) or self.finished(self.draft)
+
+    def _switch_off(self, readings: list[ClauseReading], clause: Clause) -> None:
+        """Have a denial turn off the switch of a step that it names: "... but do not promote it"."""
+        for reading in reversed(readings):
+            one = flag_said(clause.whole, self.lexicon.fields[reading.step.skill.name])
+            if one is not None:
+                reading.step.arguments[one.name] = False
+                self.placed.append(clause)
+                return
 
     def _says_more(
         self, filler: SlotFiller, readings: list[ClauseReading], reading: ClauseReading, tokens: list[Token]
@@ -351,12 +393,6 @@ class _Reading(PhraseChoice):
         return Declined(
             f"Nothing was run: no wish to do something was understood.{known}", "not understood", near
         )
-
-
-def _left_open(tokens: list[Token]) -> list[Token]:
-    """What a wish leaves open, right behind what is to be done: "build something else from it"."""
-    keys = [token.key for token in tokens[1:4]]
-    return tokens[1:3] if keys[:1] and keys[0] in _OPEN and keys[1:2] and keys[1] in _ANOTHER else []
 
 
 def _gives_report(step: StepDraft) -> bool:

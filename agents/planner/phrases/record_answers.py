@@ -55,6 +55,8 @@ def answer_from_record(
     said = " ".join(token.key for token in tokens if token.kind in ("word", "number", "mark")).strip()
     said = re.sub(r"[^\w%' ]", " ", said)
     said = re.sub(r"\s+", " ", said).strip()
+    if tokens and tokens[0].kind in ("ref", "path"):
+        said = f"_ {said}"  # "... is ready, deploy it" tells of a thing, and asks nothing
     words = said.split()
     asked_alone = " ".join(words[without_manners(words, lambda place: 0.0) :])
     parts = [said, asked_alone, *(_parts(tokens) if is_alone else ())]

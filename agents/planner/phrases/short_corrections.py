@@ -9,6 +9,7 @@ from .accounting import is_value
 from .amounts import amounts_in, fits_unit, in_unit
 from .drafts import PlanDraft
 from .text import Token, words
+from .word_values import flag_said
 from .words import negations_in
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ LEADS = words(
 )
 _TRAILS = words("i we mean meant , of course obviously sorry")
 RESUMES = words("and , use take try do make put go")
-_SWITCHED_OFF = words(
-    "no not do don without skip disable but please and also just any the it at end then now ok okay this that"
-)
 _TOO = words("too also and as well plus add please ,")
 
 
@@ -35,12 +33,10 @@ def switched_off(message: Message, draft: PlanDraft) -> PlannerReply | None:
     tokens = [token for token in message.tokens if token.kind not in ("end", "mark")]
     if not negations_in([token.key for token in tokens]):
         return None
-    named = tuple(token.key for token in tokens if token.key not in _SWITCHED_OFF)
     for step in reversed(draft.steps):
-        for one in message.lexicon.fields[step.skill.name]:
-            if one.is_flag and named in one.names:
-                step.arguments[one.name] = False
-                return message.finished(draft)
+        if (one := flag_said(tokens, message.lexicon.fields[step.skill.name])) is not None:
+            step.arguments[one.name] = False
+            return message.finished(draft)
     return None
 
 

@@ -21,6 +21,10 @@ from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _OTHER = words("new nice good better fresh useful cool")
 _POLITE = words("please pls plz kindly thanks thx")
+_SETS = words("let allow limit keep cap set make with at no restrict use hold give have max maximum longest")
+_BOUNDS = words("max min most least maximum minimum upto")
+_WITH = words("with using")
+_ROWS = words("rows prompts texts questions data items")
 _AGAINST = words("against versus")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -196,6 +200,10 @@ class SlotFiller(NumberSlots):
             return True
         if place and clause.tokens[place - 1].key in _AGAINST and one.kinds and not one.is_list:
             return True
+        before = [token.key for token in clause.tokens[max(0, place - 2) : place]]
+        led = before[-1:] and (before[-1] in _WITH or (before[-1] == "of" and before[0] in _ROWS))
+        if led and mention.which == "ref" and len(one.kinds) == 1:
+            return True  # "... with dataset:1f2e": nothing else takes one
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
 
     def _point(self, step: StepDraft, one: FieldWords, mention: Mention) -> None:
@@ -209,6 +217,9 @@ class SlotFiller(NumberSlots):
                 step.missing[one.name] = self._supplies.question(one)
             else:
                 self._supplies.fill(step, one, older)
+            return
+        if mention.which == "new":
+            self._point_new(step, one, kinds)
             return
         if mention.which in ("it", "the", "last") and (found := self._draft.output(kinds, step)) is not None:
             self._supplies.fill(step, one, found[0])
@@ -243,6 +254,13 @@ class SlotFiller(NumberSlots):
                 f"{found_ref.short} is no {' or '.join(one.kinds)}. Which {called(one)} is meant?",
                 tuple(ref.short for kind in one.kinds for ref in self._around.artifacts(kind)[:5]),
             )
+
+    def _point_new(self, step: StepDraft, one: FieldWords, kinds: tuple[str, ...]) -> None:
+        """Have a field take "a new engine": what the plan makes before it, or makes for it; else ask."""
+        if (found := self._draft.output(kinds, step)) is not None:
+            self._supplies.fill(step, one, found[0])
+        elif not self._supplies.bridged_from_draft(step, one):
+            step.missing[one.name] = self._supplies.question(one)
 
     def _texts(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """What is left in a phrase's slot, for a name to come or for lists of words."""
@@ -293,6 +311,11 @@ class SlotFiller(NumberSlots):
             if at in clause.taken or token.kind == "end":
                 continue
             clause.taken.add(at)
+            if one.is_list and parts and parts[-1] == "" and token.key in _SETS:
+                clause.taken.remove(at)
+                break  # "..., and let a text have 800 characters" says more of it
+            if one.is_list and token.key in _BOUNDS and at + 1 in clause.taken:
+                continue
             if (not parts and token.key in ("of", "to", "=", ":", "like", "about")) or token.key in _POLITE:
                 continue
             if token.key in ("and", "or", ",") or token.kind == "mark":
@@ -342,6 +365,9 @@ class SlotFiller(NumberSlots):
             inside = field_words(one.model)
             self._places(inner, [w for w in inside if w.is_suite], clause)
             self._names(inner, inside, clause)
+            fill_values(
+                inner, [w for w in inside if w.is_required and w.takes_text], clause, self._lexicon.known
+            )
             for amount in amounts_in(clause.tokens, clause.taken):
                 share = amount.value / 100 if amount.unit == "percent" else amount.value
                 least = next((w for w in inside if w.name == "min" and w.takes_number), None)

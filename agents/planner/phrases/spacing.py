@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from .text import words
+from .text import Token, is_typo_of, words
 from .words import ARTICLES, PREPOSITIONS
 
 _GLUED = re.compile(r"(?<![\w.:/=-])([$€]?\d+(?:\.\d+)?)([a-z]{1,14})(?![\w/=-]|[.:]\w)", re.IGNORECASE)
 _STROKES = re.compile(r"(?<![\w./-])\d{1,3}(?:/\d{1,3}){1,12}(?![\w./-])")
 _BELOW = re.compile(r"(?<!\S)(?:<=?|\u2264)\s*(?=[$€]?\d)")
 _ABOVE = re.compile(r"(?<!\S)(?:>=?|\u2265)\s*(?=\d)")
-_UNITS = words("h hr hrs min mins s sec secs ms d usd eur dollars bucks pct percent gb mb")
+_UNITS = words("ep eps h hr hrs min mins s sec secs ms d usd eur dollars bucks pct percent gb mb")
 _BEHIND = re.compile(r"(?<![\w.:/=-])([a-z]{2,14})(\d+(?:\.\d+)?)(?![\w/=-]|[.:]\w)", re.IGNORECASE)
 _NO_UNITS = words("st nd rd th k m e x")
 _LOOSE = ARTICLES | PREPOSITIONS | words("and last it please then all new first")
@@ -57,3 +57,23 @@ def undoubled(word: str) -> Iterator[str]:
     """The words that this one is with one of two equal letters left out."""
     for match in _DOUBLED.finditer(word):
         yield word[: match.start()] + word[match.start() + 1 :]
+
+
+def beside_names(
+    tokens: list[Token], names: Collection[tuple[str, ...]], sure: Collection[str]
+) -> list[Token]:
+    """The tokens with a slip in one word of a field's name of two mended by the other: "batch sise"."""
+    found = list(tokens)
+    for at in range(len(found) - 1):
+        pair = found[at : at + 2]
+        if not all(token.is_word for token in pair) or (pair[0].key, pair[1].key) in names:
+            continue
+        for place in (1, 0):
+            token, held = pair[place], pair[1 - place].key
+            if token.key in sure or not token.key.isalpha():
+                continue
+            near = {n[place] for n in names if n[1 - place] == held and is_typo_of(token.key, n[place])}
+            if len(near) == 1:
+                found[at + place] = Token(token.text, "word", near.pop())
+                break
+    return found

@@ -15,6 +15,7 @@ _TOKEN = re.compile(
     rf"(?P<quoted>{_QUOTED})"
     r"|(?P<mapping>\{[^{}\n]{1,800}\})"
     r"|(?P<address>\b[a-z0-9]{2,8}:(?://|datasets/|[\w.-]+/)[^\s,;]*[^\s,;.!?)])"
+    r"|(?P<image>(?:(?<=image )|(?<=image=)|(?<=image: ))(?=[^\s,;]*[:/])[a-z0-9][\w./:@-]*\w)"
     r"|(?P<held>\b(?:pvc|secret:(?:env|file)):[\w./-]*[\w/-])"
     r"|(?P<ref>\b[a-z][a-z-]*:[0-9a-f]{6,64}\b)"
     rf"|(?P<path>(?:~|\.{{1,2}})?(?:/?[\w.+~-]+)?(?:/[\w.+~-]*[\w+~-])+/?|[\w+-][\w.+-]*\.(?:{_ENDINGS})\b|[\w.-]+/(?=[\s,;]|$))"
@@ -35,6 +36,9 @@ _SHORT_FORMS = {
     "we'll": "we will", "which's": "which is", "whats": "what is", "whos": "who is", "lets": "let us",
     "you're": "you are", "cannot": "can not", "wanna": "want to", "gonna": "going to", "gotta": "have to",
     "gimme": "give me", "lemme": "let me", "wheres": "where is", "hows": "how is", "im": "i am",
+    "youre": "you are", "theyre": "they are", "thats": "that is", "theres": "there is", "ive": "i have",
+    "weve": "we have", "youve": "you have", "you've": "you have", "they're": "they are", "youll": "you will",
+    "you'll": "you will", "yesterdays": "yesterday", "todays": "today",
 }  # fmt: skip
 
 
@@ -73,7 +77,9 @@ def tokens_of(text: str) -> list[Token]:
     text = _SHORT_WITH.sub("with ", _FACE.sub(" , ", _DOT_ENDING.sub("", text)))
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
-        kind = {"held": "address"}.get(match.lastgroup or "mark", match.lastgroup or "mark")
+        kind = {"held": "address", "image": "address"}.get(
+            match.lastgroup or "mark", match.lastgroup or "mark"
+        )
         found += _made(kind, match.group())
     return found
 

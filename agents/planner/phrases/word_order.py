@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ....core.contract import Effect
 from .lexicon import DESCRIBING, Lexicon
+from .mentions import is_release
 from .text import Token, words
 from .words import ARTICLES, PREPOSITIONS
 
@@ -48,9 +49,15 @@ def _passive(
 
     Also "have the last model packaged as ..." and "data.csv needs cleaning"; never what serves.
     """
+    if tokens and tokens[0].key in ("have", "get") and lead:
+        tokens, lead = tokens[1:], [*lead, "have"]
     things = lexicon.kind_words | names | ARTICLES | DESCRIBING
     end = 0
-    while end < len(tokens) and end < _LONGEST and (tokens[end].kind in _SAYING or tokens[end].key in things):
+    while end < min(len(tokens), _LONGEST) and (
+        tokens[end].kind in _SAYING
+        or tokens[end].key in things
+        or (end and tokens[end].key in _OF and {t.key for t in tokens[end + 1 : end + 3]} & names)
+    ):
         end += 1
     wanted = end
     while wanted < len(tokens) and tokens[wanted].key in _MUST:
@@ -58,7 +65,9 @@ def _passive(
     if wanted >= len(tokens):
         return None
     verb = tokens[wanted].key
-    must = {token.key for token in tokens[end:wanted]} & _MODAL
+    said = [token.key for token in tokens[end:wanted]]
+    must = set(said) & _MODAL
+    must |= {"must"} if said[:1] in (["is"], ["are"]) and said[1:3] == ["to", "be"] else set()
     needed = bool(must) or (end == 0 and wanted > 0 and _MODAL & set(lead)) or _wants(lead)
     head = lexicon.participles.get(verb)
     if head is None and wanted == end + 1 and tokens[end].key in ("needs", "need"):
@@ -67,9 +76,19 @@ def _passive(
         return None
     turned = [Token(tokens[wanted].text, "word", head), *tokens[:end], *tokens[wanted + 1 :]]
     found = lexicon.matches(turned)
-    return turned if found and found[0].skill.effect is not Effect.SERVES else None
+    if found and found[0].skill.effect is Effect.SERVES and not _is_sure(tokens[:end], must, lead, tokens):
+        return None
+    return turned if found else None
 
 
+def _is_sure(things: list[Token], must: set[str], lead: list[str], tokens: list[Token]) -> bool:
+    """Whether what serves is wanted: something is named outright, and must be or is asked for."""
+    named = any(token.kind == "ref" or is_release(token) or token.key == "canary" for token in things)
+    asked = {"please", "pls", "kindly"} & {*lead, *(token.key for token in tokens)} or _wants(lead)
+    return named and bool(must - {"should", "shall", "ought"} or asked)
+
+
+_OF = words("on of at behind")
 _MUST = words("must should shall needs need has have ought to be is are now please also first finally still")
 _MODAL = words("must should shall needs need has ought")
 

@@ -6,14 +6,18 @@ from .clause_tokens import ClauseTokens
 from .drafts import StepDraft
 from .fields import FieldWords, is_of
 from .mappings import is_named_mapping, mapping_of
-from .text import words
+from .text import Token, words
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _DESCRIBES = words(
     "last latest best first all auto local current none train test text keep drop one case order"
 )
 _ON = words("with enable use using turn set")
-_OFF = words("without no disable")
+_OFF = words("without no not disable")
+_BESIDE_FLAG = words(
+    "no not do don without skip disable but please and also just any the it at in end then now ok okay this"
+    " that yet afterwards of course"
+)
 _TRUE = {
     "true": True,
     "on": True,
@@ -219,3 +223,13 @@ def _texts_at(clause: ClauseTokens, at: int, several: bool, known: frozenset[str
             break
         at = joined
     return found
+
+
+def flag_said(tokens: list[Token], fields: list[FieldWords]) -> FieldWords | None:
+    """The switch that a denial names and nothing else: "but do not promote it at the end"; None for more."""
+    named = tuple(token.key for token in tokens if token.kind not in ("end", "mark"))
+    named = tuple(key for key in named if key not in _BESIDE_FLAG)
+    if len(named) != 1:
+        return next((one for one in fields if one.is_flag and named in one.names), None)
+    flags = [(one, name[0]) for one in fields if one.is_flag for name in one.names if len(name) == 1]
+    return next((one for one, key in flags if named[0] in (key, key.removesuffix("e") + "ing")), None)

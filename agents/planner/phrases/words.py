@@ -64,6 +64,7 @@ _NOT_NEGATIVE = re.compile(
     r"|\b(?:no|not) (?:more|later|less|fewer|longer|greater|higher|bigger) than\b"
     r"|\b(?:no (?:surprise|wonder|doubt|big deal|kidding|pressure|sweat|need to (?:hurry|rush)))\b"
     r"|\bhold (?:it|them|this|that) to (?:at least )?(?=\d)"
+    r"|\bwithout (?:any |an )?(?:improvement|improving|progress|getting better)\b"
     r"|\bhold(?:ing)? out\b|\bstop early\b|\bnot only\b|\bno (?:problem|worries)\b"
     r"|\b(?:why not|no hurry|no rush|if not yet done|do not forget to|don not forget to)\b"
 )

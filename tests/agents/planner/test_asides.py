@@ -100,10 +100,12 @@ def test_what_names_a_field_is_no_aside(ask: Any) -> None:
         ("model-2 is evaluated on tickets", False),
         ("we have model-2 evaluated on tickets", False),
         ("engine-2 should be deployed to shop", False),
-        ("engine-2 must be deployed to shop", False),
+        ("engine-2 must be deployed to shop", True),
+        ("the release must be deployed to shop", False),
+        ("engine-2 is deployed to shop", False),
     ],
 )
-def test_a_passive_is_a_wish_only_where_it_must_be_and_serves_nothing(
+def test_a_passive_is_a_wish_only_where_it_must_be_and_what_serves_names_the_thing(
     ask: Any, said: str, acts: bool
 ) -> None:
     assert isinstance(ask(said), Proposal) is acts

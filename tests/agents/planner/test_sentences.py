@@ -25,6 +25,7 @@ def _outcomes(scoring: ModuleType, world: World, name: str) -> list[Any]:
         ("fifth", 0.94),
         ("sixth", 0.92),
         ("seventh", 0.84),
+        ("eighth", 0.96),
     ],
 )
 def test_the_sentences_lead_where_they_should(
@@ -36,7 +37,7 @@ def test_the_sentences_lead_where_they_should(
 
 
 @pytest.mark.parametrize(
-    "name", ["built", "held_out", "third", "fourth", "hostile", "fifth", "sixth", "seventh"]
+    "name", ["built", "held_out", "third", "fourth", "hostile", "fifth", "sixth", "seventh", "eighth"]
 )
 def test_no_trap_leads_to_a_plan_that_changes_something(scoring: ModuleType, world: World, name: str) -> None:
     outcomes = [one for one in _outcomes(scoring, world, name) if one.sentence.trap]
