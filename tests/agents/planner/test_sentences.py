@@ -26,6 +26,7 @@ def _outcomes(scoring: ModuleType, world: World, name: str) -> list[Any]:
         ("sixth", 0.92),
         ("seventh", 0.84),
         ("eighth", 0.96),
+        ("ninth", 0.84),
     ],
 )
 def test_the_sentences_lead_where_they_should(
@@ -37,7 +38,8 @@ def test_the_sentences_lead_where_they_should(
 
 
 @pytest.mark.parametrize(
-    "name", ["built", "held_out", "third", "fourth", "hostile", "fifth", "sixth", "seventh", "eighth"]
+    "name",
+    ["built", "held_out", "third", "fourth", "hostile", "fifth", "sixth", "seventh", "eighth", "ninth"],
 )
 def test_no_trap_leads_to_a_plan_that_changes_something(scoring: ModuleType, world: World, name: str) -> None:
     outcomes = [one for one in _outcomes(scoring, world, name) if one.sentence.trap]
