@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -149,10 +149,11 @@ class ModelClient:
                     stream=True,
                     stream_options={"include_usage": True},
                 )
-                reply = _ReplyParts(on_text)
-                async for chunk in stream:
-                    reply.add(chunk)
-                return reply.whole()
+                with closing(_SpokenText(on_text)) as spoken:
+                    reply = _ReplyParts(spoken)
+                    async for chunk in stream:
+                        reply.add(chunk)
+                    return reply.whole()
         except TimeoutError as error:
             raise ModelFailed(f"it gave no whole reply in {timeout_s:.0f} s") from error
         except openai.APIStatusError as error:
@@ -179,13 +180,43 @@ class ModelClient:
         return f" ({self._cut(message)})" if isinstance(message, str) and message else ""
 
 
-class _ReplyParts:
-    """A reply that comes in pieces. Nothing of it is believed to have the type that it should."""
+class _SpokenText:
+    """A text as it grows, told at once, then now and then; where it pauses, its last words are told too."""
 
     def __init__(self, on_text: Callable[[str], None]) -> None:
         self._on_text = on_text
         self._text = ""
         self._told_at = -_TELL_EVERY_S
+        self._due: asyncio.TimerHandle | None = None
+
+    def grow(self, text: str) -> None:
+        """The text so far."""
+        self._text = text
+        left = self._told_at + _TELL_EVERY_S - time.monotonic()
+        if left <= 0:
+            self._tell()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(left, self._tell)
+
+    def close(self) -> None:
+        """Tell what was not told yet; nothing is told afterwards."""
+        if self._due is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        self._told_at = time.monotonic()
+        self._on_text(self._text)
+
+
+class _ReplyParts:
+    """A reply that comes in pieces. Nothing of it is believed to have the type that it should."""
+
+    def __init__(self, spoken: _SpokenText) -> None:
+        self._spoken = spoken
+        self._text = ""
         self._calls: dict[int, dict[str, str]] = {}
         self._chars = 0
         self._is_finished = False
@@ -208,9 +239,7 @@ class _ReplyParts:
         if isinstance(content, str) and content:
             self._count(content)
             self._text += content
-            if time.monotonic() - self._told_at >= _TELL_EVERY_S:
-                self._on_text(self._text)
-                self._told_at = time.monotonic()
+            self._spoken.grow(self._text)
         calls = getattr(delta, "tool_calls", None)
         for call in calls if isinstance(calls, list) else ():
             self._add_call(call)

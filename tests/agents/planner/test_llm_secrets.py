@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from types import ModuleType
 from typing import Any
 
@@ -90,6 +92,27 @@ def test_a_text_in_small_pieces_is_told_now_and_then(plan: Any, play: ModuleType
     plan("have a look around")
     heard = [event.text for event in plan.events if event.kind == "thinking"]
     assert len(heard) < 400 and len(heard[-1]) == 4_000
+
+
+def test_the_words_before_a_pause_are_told_while_it_lasts(plan: Any, play: ModuleType) -> None:
+    heard_in_time = threading.Event()
+
+    def pauses(handler: Any) -> None:
+        handler.stream()
+        for word in ("I ", "look ", "first."):
+            handler.event(play.delta(content=word))
+        until = time.monotonic() + 10
+        while time.monotonic() < until and not heard_in_time.is_set():
+            if any(event.kind == "thinking" and "first." in event.text for event in plan.events):
+                heard_in_time.set()
+            time.sleep(0.01)
+        for value in (play.delta("stop"), play.usage(), "[DONE]"):
+            handler.event(value)
+
+    plan.server.play(pauses)
+    plan.settings["max_turns"] = 1
+    plan("have a look around")
+    assert heard_in_time.is_set()
 
 
 def test_what_an_endpoint_says_of_a_failure_moves_no_cursor(plan: Any, play: ModuleType) -> None:
