@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 _CALL_S = 5.0
+_INDEX_S = 30.0  # the server lists its repository for it, which may lie in an object store
 _POLL_S = 0.02
 _CONNECTIONS = 512
 
@@ -140,7 +141,7 @@ class TritonClient:
 
     async def index(self) -> dict[str, tuple[str, int, str]]:
         """State, version and reason of every model in the repository, by name."""
-        rows = await self._manage("POST", "/repository/index", "its repository index", body={})
+        rows = await self._manage("POST", "/repository/index", "its repository index", _INDEX_S, body={})
         return {
             row["name"]: (row.get("state", "UNAVAILABLE"), int(row.get("version", 0)), row.get("reason", ""))
             for row in rows
