@@ -116,6 +116,14 @@ def test_answers_cite_records_of_the_ledger(ask: Any, world: World) -> None:
         assert phase in {one.phase for one in cited if one is not None}, found.text
 
 
+@pytest.mark.parametrize(
+    "text", ["which server serves the endpoint shop?", "what was the exact match of the refused model?"]
+)
+def test_a_question_is_not_answered_with_a_fact_about_something_else(ask: Any, text: str) -> None:
+    found = ask(text)
+    assert not isinstance(found, RecordAnswer) or found.about not in ("live", "refused")
+
+
 def test_a_correction_changes_what_was_proposed_and_survives_as_plain_json(ask: Any) -> None:
     import json
 
