@@ -27,6 +27,18 @@ def test_each_check_stands_once_where_the_list_says(mutants: ModuleType) -> None
     assert stale == []
 
 
+def test_each_break_is_a_program_still(mutants: ModuleType) -> None:
+    """One that does not even compile would show nothing, and end the whole list."""
+    wrong = []
+    for one in mutants.read_breaks():
+        try:
+            if one.file.endswith(".py"):
+                compile(one.mutated(), one.file, "exec")
+        except SyntaxError as error:
+            wrong.append(f"{one.name}: {error}")
+    assert wrong == []
+
+
 def test_no_two_breaks_have_one_name(mutants: ModuleType) -> None:
     names = [one.name for one in mutants.read_breaks()]
     assert len(names) == len(set(names)) > 60
