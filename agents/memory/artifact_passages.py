@@ -37,8 +37,15 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
     if "card.json" not in artifact.files:
         return
     card = read_checked(artifact, "card.json")
+    yield _card(short, card, result)
+    yield from _left_out(short, card)
+    yield from _labels(short, card)
+
+
+def _card(short: str, card: Mapping[str, Any], result: Mapping[str, Any]) -> Told:
+    """Its rows, their lengths, and what was found of the golden set."""
     lengths = {name: card.get(name) for name in ("asked_chars", "answer_chars", "turns", "scripts")}
-    yield Told(
+    return Told(
         "dataset",
         "card",
         f"Dataset card of {short}",
@@ -53,6 +60,10 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
         ],
         ("dataset.card",),
     )
+
+
+def _left_out(short: str, card: Mapping[str, Any]) -> Iterator[Told]:
+    """How many rows were left out, and for each reason some of them."""
     dropped = card.get("dropped") or {}
     total = sum(int(one["rows"]) for one in dropped.values())
     reasons = ", ".join(f"{one['rows']} {reason.replace('_', ' ')}" for reason, one in dropped.items())
@@ -80,6 +91,10 @@ def of_dataset(artifact: Artifact, request: Mapping[str, Any], result: Mapping[s
             ],
             ("dataset.reason",),
         )
+
+
+def _labels(short: str, card: Mapping[str, Any]) -> Iterator[Told]:
+    """How many labels there are, and the most frequent."""
     labels = card.get("labels") or {}
     if labels.get("different"):
         counts = ", ".join(f"{name} {n}" for name, n in list(labels["rows_of_label"].items())[:40])

@@ -20,7 +20,7 @@ _ORDER = {"first": 0, "1st": 0, "original": 0, "initial": 0, "second": 1, "2nd":
           "fourth": 3, "4th": 3, "fifth": 4, "5th": 4}  # fmt: skip
 _NEWEST = "last latest newest current recent final"
 _SKILLS = {  # what a run must have done to have such a thing
-    "model": "finetune", "checkpoint": "finetune", "training": "finetune", "router": "finetune",
+    "model": "finetune", "checkpoint": "finetune", "training": "finetune",
     "classifier": "finetune", "network": "finetune", "trained": "finetune", "dataset": "curate",
     "data": "curate", "corpus": "curate", "evaluation": "evaluate", "engine": "build-engine",
     "bundle": "build-engine", "release": "deploy", "version": "deploy", "deployment": "deploy",

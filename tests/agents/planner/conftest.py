@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from opswright.agents.planner import PLAIN_LANGUAGE, Ask, PlannerReply, PlanningEvent, Turn, propose
+from opswright.agents.agent import Agent
+from opswright.agents.planner import (
+    PLAIN_LANGUAGE,
+    Ask,
+    PlannerReply,
+    PlanningEvent,
+    Proposal,
+    Question,
+    Turn,
+    propose,
+)
 from opswright.agents.planner.evaluation import scoring as scoring_module
 from opswright.agents.planner.evaluation.world import World
 from opswright.core.principal import Principal
@@ -75,6 +85,22 @@ def world(_worlds: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Cal
     """The workspace of a state; the current folder is its project until the test ends."""
     monkeypatch.chdir(Path.cwd())  # is put back afterwards
     return _worlds
+
+
+@pytest.fixture
+def ask(world: Callable[[str], Any]) -> Callable[..., PlannerReply]:
+    """What the phrases planner makes of a message in the rich workspace, after messages before it."""
+    rich = world("rich")
+
+    def asked(text: str, *before: str) -> PlannerReply:
+        agent, turns = Agent(rich.workspace, rich.registry), list[Turn]()
+        for said in before:
+            reply = agent.propose(Ask("phrases", rich.spoken(said)), turns)
+            draft = reply.draft if isinstance(reply, Proposal | Question) else None
+            turns += [Turn("user", said), Turn("agent", "", draft)]
+        return agent.propose(Ask("phrases", rich.spoken(text)), turns)
+
+    return asked
 
 
 class Planning:

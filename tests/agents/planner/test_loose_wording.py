@@ -7,29 +7,13 @@ from typing import Any
 
 import pytest
 
-from opswright.agents.agent import Agent
-from opswright.agents.planner import Ask, Declined, PlannerReply, Proposal, Question, Turn
+from opswright.agents.planner import Declined, PlannerReply, Proposal, Question
 from opswright.agents.planner.phrases.lexicon import Lexicon, lexicon_of
 from opswright.agents.planner.phrases.limits import limits_behind
 from opswright.agents.planner.phrases.mappings import mapping_of
 
 World = Callable[[str], Any]
 NO_NAMES: frozenset[str] = frozenset()
-
-
-@pytest.fixture
-def ask(world: World) -> Callable[..., PlannerReply]:
-    rich = world("rich")
-
-    def asked(text: str, *before: str) -> PlannerReply:
-        agent, turns = Agent(rich.workspace, rich.registry), list[Turn]()
-        for said in before:
-            reply = agent.propose(Ask("phrases", said), turns)
-            draft = reply.draft if isinstance(reply, Proposal | Question) else None
-            turns += [Turn("user", said), Turn("agent", "", draft)]
-        return agent.propose(Ask("phrases", text), turns)
-
-    return asked
 
 
 @pytest.fixture

@@ -7,25 +7,9 @@ from typing import Any
 
 import pytest
 
-from opswright.agents.agent import Agent
-from opswright.agents.planner import Ask, PlannerReply, Proposal, Question, Turn
+from opswright.agents.planner import PlannerReply, Proposal, Question
 
 World = Callable[[str], Any]
-
-
-@pytest.fixture
-def ask(world: World) -> Callable[..., PlannerReply]:
-    rich = world("rich")
-
-    def asked(text: str, *before: str) -> PlannerReply:
-        agent, turns = Agent(rich.workspace, rich.registry), list[Turn]()
-        for said in before:
-            reply = agent.propose(Ask("phrases", rich.spoken(said)), turns)
-            draft = reply.draft if isinstance(reply, Proposal | Question) else None
-            turns += [Turn("user", said), Turn("agent", "", draft)]
-        return agent.propose(Ask("phrases", rich.spoken(text)), turns)
-
-    return asked
 
 
 def only_step(reply: PlannerReply, world: World) -> dict[str, Any]:
