@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from ...core.artifact_refs import REF_TYPES
 from ...core.errors import IntegrityError
 from ...record.run_state import RunState
 
@@ -18,20 +21,14 @@ _RUN = re.compile(r"\b\d{8}-\d{6}-[0-9a-f]{6}\b")
 _VERSION = re.compile(r"\bv\d{1,6}\b")
 _ORDER = {"first": 0, "1st": 0, "original": 0, "initial": 0, "second": 1, "2nd": 1, "third": 2, "3rd": 2,
           "fourth": 3, "4th": 3, "fifth": 4, "5th": 4}  # fmt: skip
+_RELEASE = "release"
 _NEWEST = "last latest newest current recent final"
-_SKILLS = {  # what a run must have done to have such a thing
-    "model": "finetune", "checkpoint": "finetune", "training": "finetune",
-    "classifier": "finetune", "network": "finetune", "trained": "finetune", "dataset": "curate",
-    "data": "curate", "corpus": "curate", "evaluation": "evaluate", "engine": "build-engine",
-    "bundle": "build-engine", "release": "deploy", "version": "deploy", "deployment": "deploy",
-    "deployed": "deploy", "guardrails": "guardrails", "rails": "guardrails", "drift": "drift",
-    "alarm": "drift", "retraining": "finetune", "run": "", "pipeline": "", "plan": "", "one": "", "try": "",
-    "report": "",
+_MODEL = "model"
+_ALSO = {  # nouns besides the kinds of artifacts and what people call them; None: of any run
+    "training": _MODEL, "trained": _MODEL, "retraining": _MODEL, "classifier": _MODEL, "network": _MODEL,
+    "corpus": "data", "version": _RELEASE, "deployment": _RELEASE, "deployed": _RELEASE, _RELEASE: _RELEASE,
+    "run": None, "pipeline": None, "plan": None, "one": None, "try": None,
 }  # fmt: skip
-_NOUNS = "|".join(_SKILLS)
-_BY_ORDER = re.compile(
-    rf"\b({'|'.join(_ORDER)}|{'|'.join(_NEWEST.split())})\s+(?:\w+\s+){{0,2}}?({_NOUNS})s?\b"
-)
 _REFUSED = re.compile(
     r"\b(refused|rejected|turned down|thrown away|not (?:good enough|passed|released|shipped|deployed))\b"
 )
@@ -42,11 +39,14 @@ _RETRAINED = re.compile(r"\bre-?train(ed|ing)\b")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What tells a run from others. seq: of its first record; releases: that it put on an endpoint."""
+    """What tells a run from others. seq: of its first record; releases: that it put on an endpoint.
+
+    made: kinds of the artifacts that its steps gave.
+    """
 
     run: str
     seq: int
-    skills: tuple[str, ...]
+    made: tuple[str, ...]
     verdict: str = ""
     releases: tuple[str, ...] = ()
     goes_on: bool = False
@@ -61,7 +61,7 @@ class RunFacts:
         return cls(
             run=state.run,
             seq=state.first.seq,
-            skills=tuple(dict.fromkeys(one.skill for one in done)),
+            made=tuple(dict.fromkeys(kind for one in done for kind in _kinds_in(one.result))),
             verdict=state.verdict or "",
             releases=tuple(dict.fromkeys(releases)),
             goes_on=any(str(one.request.get("base", "")).startswith("checkpoint:") for one in done),
@@ -95,9 +95,10 @@ class KnownRuns:
             return _names(of)
         if _RETRAINED.search(said):
             runs = [one for one in runs if one.goes_on] or runs
-        if (ordered := _BY_ORDER.search(said)) is not None:
-            skill = _SKILLS[ordered[2]]
-            done = [one for one in runs if not skill or skill in one.skills]
+        nouns = _nouns()
+        if (ordered := _by_order(tuple(nouns)).search(said)) is not None:
+            kinds = nouns[ordered[2]]
+            done = [one for one in runs if not kinds or _has(one, kinds)]
             at = _ORDER.get(ordered[1], -1)
             return _names(done[at : at + 1] if at >= 0 else done[-1:])
         if _REFUSED.search(said) and (of := [one for one in runs if one.verdict == "NO_GO"]):
@@ -117,12 +118,42 @@ class KnownRuns:
         """Read them from a file; IntegrityError for one that holds none."""
         try:
             told = [
-                RunFacts(**{**one, "skills": tuple(one["skills"]), "releases": tuple(one["releases"])})
+                RunFacts(**{**one, "made": tuple(one["made"]), "releases": tuple(one["releases"])})
                 for one in json.loads(path.read_text(encoding="utf-8"))
             ]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise IntegrityError(f"{path} holds no runs: {error}. It is made anew.") from error
         return cls({one.run: one for one in told})
+
+
+def _kinds_in(result: Mapping[str, Any]) -> Iterator[str]:
+    """The kinds of the artifacts that a result refers to."""
+    for value in result.values():
+        if isinstance(value, str) and (kind := value.partition(":")[0]) in REF_TYPES:
+            yield kind
+
+
+def _nouns() -> dict[str, frozenset[str]]:
+    """What a run may be named by, and the kinds of which it must have made one; none: any run is meant."""
+    found: dict[str, set[str]] = {}
+    for kind, ref in REF_TYPES.items():
+        for noun in (kind, *ref.spoken):
+            found.setdefault(noun, set()).add(kind)
+    for noun, like in _ALSO.items():
+        found[noun] = set() if like is None else found.get(like, {like})
+    return {noun: frozenset(kinds) for noun, kinds in found.items()}
+
+
+@cache
+def _by_order(nouns: tuple[str, ...]) -> re.Pattern[str]:
+    named = "|".join(map(re.escape, sorted(nouns, key=len, reverse=True)))
+    return re.compile(
+        rf"\b({'|'.join(_ORDER)}|{'|'.join(_NEWEST.split())})\s+(?:\w+\s+){{0,2}}?({named})s?\b"
+    )
+
+
+def _has(one: RunFacts, kinds: Collection[str]) -> bool:
+    return any(kind in kinds for kind in one.made) or (_RELEASE in kinds and bool(one.releases))
 
 
 def _put(one: RunFacts) -> set[str]:

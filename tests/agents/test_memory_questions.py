@@ -13,6 +13,7 @@ from opswright.agents.memory.question import prefers
 from opswright.agents.memory.runs_meant import KnownRuns, RunFacts
 from opswright.agents.memory.said_times import said_time
 from opswright.agents.memory.spelling import Vocabulary
+from opswright.core.artifact_refs import REF_TYPES, ArtifactRef
 from opswright.core.errors import IntegrityError
 
 WORDS = Vocabulary.of(
@@ -53,10 +54,10 @@ def test_a_vocabulary_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
 
 RUNS = KnownRuns()
 for told in (
-    RunFacts("20261120-100000-aaaaaa", 1, ("curate", "finetune", "deploy"), "GO", ("v1-abc",)),
-    RunFacts("20261121-100000-bbbbbb", 40, ("curate", "finetune"), "NO_GO", goes_on=True),
-    RunFacts("20261122-100000-cccccc", 80, ("finetune", "deploy", "promote"), "GO", ("v2-def",), True),
-    RunFacts("20261123-100000-dddddd", 120, ("leaderboard",)),
+    RunFacts("20261120-100000-aaaaaa", 1, ("dataset", "checkpoint", "bundle"), "GO", ("v1-abc",)),
+    RunFacts("20261121-100000-bbbbbb", 40, ("dataset", "checkpoint"), "NO_GO", goes_on=True),
+    RunFacts("20261122-100000-cccccc", 80, ("checkpoint", "bundle"), "GO", ("v2-def",), True),
+    RunFacts("20261123-100000-dddddd", 120, ()),
 ):
     RUNS.note(told)
 
@@ -81,6 +82,19 @@ for told in (
 )
 def test_a_run_is_known_by_its_order_its_verdict_or_its_release(question: str, runs: str) -> None:
     assert "".join(run[-1] for run in RUNS.meant(question)) == runs
+
+
+def test_a_run_is_known_by_a_kind_of_artifact_that_another_package_brings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Soup(ArtifactRef):
+        kind, spoken = "soup", ("broth",)
+
+    monkeypatch.setitem(REF_TYPES, "soup", Soup)
+    known = KnownRuns()
+    for told in (RunFacts("20261120-100000-aaaaaa", 1, ("soup",)), RunFacts("20261121-100000-bbbbbb", 2, ())):
+        known.note(told)
+    assert known.meant("who made the last broth?") == known.meant("the first soup") != ()
 
 
 def test_known_runs_are_the_same_after_they_were_saved(tmp_path: Path) -> None:
