@@ -33,7 +33,8 @@ from opswright.skills import load_registry
 
 
 def _module(name: str) -> ModuleType:
-    path = Path(__file__).with_name(f"{name}.py")
+    beside = Path(__file__).with_name(name)
+    path = beside / "__init__.py" if beside.is_dir() else beside.with_suffix(".py")
     spec = importlib.util.spec_from_file_location(f"planner_{name}", path)
     assert spec is not None and spec.loader is not None
     made = importlib.util.module_from_spec(spec)
