@@ -34,6 +34,8 @@ from opswright.core.registry import Registry
 from opswright.core.secrets import SecretName
 from opswright.record.ledger import Ledger, Record
 
+from .forks import killed
+
 
 class PayRequest(Request):
     rows: int = 0
@@ -195,17 +197,6 @@ def run(one: Agent, text: str) -> Any:
 
 def records(one: Agent, *phases: str) -> list[Record]:
     return [r for r in Ledger.of(one.workspace).records() if r.phase in phases]
-
-
-def killed(work: Callable[[], object]) -> None:
-    """Do it in a forked child, which is expected to be killed."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
 FIVE = "goal: Pay\nbudget: {usd: 10}\nsteps:\n  n: {skill: count}\n" + "".join(

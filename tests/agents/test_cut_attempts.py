@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from opswright.core.registry import Registry
 from opswright.record.ledger import Ledger
 from opswright.record.spending import spend_report
 
+from .forks import killed
 from .one_step import carry_out
 
 _TESTS = os.getpid()
@@ -50,17 +50,6 @@ def rent(request: RentRequest, ctx: StepContext) -> RentResult:
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def killed(work: Callable[[], object]) -> None:
-    """Do it in a forked child, which is expected to be killed."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
 def resumed(agent: Any, who: str = "ada", role: str = "releaser") -> RunOutcome:

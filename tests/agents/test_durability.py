@@ -24,6 +24,8 @@ from opswright.core.workspace import Workspace
 from opswright.record.index import LedgerIndex
 from opswright.record.ledger import Entry, Ledger, Phase
 
+from .forks import killed
+
 ADA = Principal("ada", ("releaser",), "test")
 
 
@@ -43,15 +45,13 @@ def lose_power(power_loss: ModuleType, workspace: Workspace) -> Callable[[Callab
 
     def after(work: Callable[[], object]) -> None:
         disk = power_loss.Disk(workspace.root, workspace.root.parent / "durable")
-        pid = os.fork()
-        if pid == 0:
-            try:
-                disk.watch()
-                work()
-                os.kill(os.getpid(), signal.SIGKILL)
-            finally:
-                os._exit(1)
-        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+        def work_without_power() -> None:
+            disk.watch()
+            work()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        killed(work_without_power)
         disk.cut()
 
     return after
@@ -131,11 +131,7 @@ def test_the_cursor_of_a_killed_run_stands_where_it_was(agent: Any) -> None:
 
     one = agent()
     one.registry = Registry([die])
-    pid = os.fork()
-    if pid == 0:
-        one.start(Ask("slash", "/die"))
-        os._exit(1)
-    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    killed(lambda: one.start(Ask("slash", "/die")))
     (row,) = LedgerIndex.of(one.workspace).rows()
     with SqliteSaver.from_conn_string(str(one.workspace.checkpoints)) as saver:
         found = saver.get_tuple({"configurable": {"thread_id": row.run}})

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,8 @@ from opswright.record.endpoint_history import WATCH_SKILL
 from opswright.record.ledger import Entry, Ledger, Phase
 from opswright.ui.cli import run as opswright
 
+from .webhook_receiver import Receiver
+
 
 class LookRequest(Request):
     endpoint: str
@@ -53,49 +54,6 @@ def look(request: LookRequest, ctx: StepContext) -> LookResult:
 
 KEY = "whsec_" + base64.b64encode(b"twenty-four bytes of key").decode()
 RIA = Principal("ria", ("releaser",), "test")
-
-
-class Receiver(ThreadingHTTPServer):
-    """Keeps what it is told; replies with the statuses it was given, then 204."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.heard: list[tuple[dict[str, str], bytes]] = []
-        self.statuses: list[int] = []
-        self.location = ""
-        self.slow_s = 0.0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/hook?team=ops"
-
-    def events(self) -> list[str]:
-        return [json.loads(body)["type"].removeprefix("opswright.") for _, body in self.heard]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        time.sleep(self.server.slow_s)
-        self.server.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
-        status = self.server.statuses.pop(0) if self.server.statuses else 204
-        self.send_response(status)
-        if self.server.location:
-            self.send_header("location", self.server.location)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def do_GET(self) -> None:  # what some clients make of a redirected message
-        self.server.heard.append(({}, b"{}"))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture

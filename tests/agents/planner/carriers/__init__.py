@@ -4,7 +4,8 @@ A carrier takes texts and gives the tools by which a model reads them, or the co
 """
 
 from .common import ADA as ADA
-from .common import Carrier, carried_out as carried_out
+from .common import Carrier
+from .common import carried_out as carried_out
 from .conversation import earlier_replies, other_people, waiting_plans
 from .logs import engine_logs, job_logs
 from .other_agents import mcp_arguments, mcp_clients

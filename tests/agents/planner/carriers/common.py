@@ -16,7 +16,6 @@ from opswright.core.plan_file import parse_plan
 from opswright.core.principal import Principal
 from opswright.core.registry import Registry
 
-
 ADA = Principal("ada", ("releaser",), "test")
 Call = tuple[str, dict[str, Any]]
 CLEANS = "goal: {}\nsteps:\n  d: {{skill: curate, with: {{source: new.csv}}}}\n"
