@@ -287,8 +287,9 @@ def reply_lines(reply: Question | RecordAnswer | Declined, registry: Registry) -
     """A planner's reply that runs nothing, as lines for a terminal."""
     from ..agents.planner import Question
     from ..core.text import escaped
+    from .times import with_ago
 
-    lines = [escaped(reply.text)]
+    lines = [with_ago(escaped(reply.text))]
     if isinstance(reply, Question):
         return [*lines, *(f"  {escaped(choice)}" for choice in reply.choices)]
     typed = [command for command in reply.commands if command.split()[0].lstrip("/") in registry]
