@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..core.artifact_refs import ArtifactRef, PendingArtifact, parse_ref
 from ..core.compile import stand_in
-from ..core.contract import Cost, Finding, Impact
+from ..core.contract import Cost, Effect, Finding, Impact
 from ..core.errors import OpswrightError
 from ..core.exit_code import ExitCode
 from ..core.gate_order import unjudged_models
@@ -163,6 +164,8 @@ def _of_step(
     found: list[Finding] = []
     try:
         for finding in skill.preflight(request, machine, workspace) if skill.preflight else ():
+            if finding.unless_changed and _may_have_changed(plan, step, finding.unless_changed, registry):
+                finding = Finding(level="ok", message=f"checked when it runs; now {finding.message}")
             found.append(finding)  # one by one: those before an error count
     except PendingArtifact as error:
         found.append(Finding(level="ok", message=f"checked when it runs: {error}."))
@@ -176,6 +179,21 @@ def _of_step(
         return found, None
     except OpswrightError:
         return found, Cost()
+
+
+def _may_have_changed(plan: Plan, step: StepCall, argument: str, registry: Registry) -> bool:
+    """Whether a step before this one changes what users get of what the argument names, or may."""
+
+    def names(one: StepCall) -> Any:
+        """None: not known before it runs."""
+        value = one.arguments.get(argument)
+        return None if next(references({argument: value}), None) is not None else value
+
+    wanted = names(step)
+    return wanted is None or any(
+        registry.get(other.skill).effect is Effect.SERVES and names(other) in (None, wanted)
+        for other in plan.steps[: plan.steps.index(step)]
+    )
 
 
 def _takes_values_to_come(plan: Plan, step: StepCall, registry: Registry) -> bool:

@@ -74,13 +74,18 @@ class Result(BaseModel):
 
 
 class Finding(BaseModel):
-    """One thing pre-flight found: `stop` refuses the plan, `warn` and `note` are shown, `ok` is kept."""
+    """One thing pre-flight found: `stop` refuses the plan, `warn` and `note` are shown, `ok` is kept.
+
+    unless_changed: the argument that names what it is about, such as `endpoint`; where an earlier step of the
+    plan changes what users get of the same one, it is left for when the step runs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     level: Literal["ok", "note", "warn", "stop"]
     message: str
     fix: str = ""
+    unless_changed: str = Field("", exclude=True)
 
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -84,17 +84,17 @@ class DeployResult(Result):
 
 
 def preflight(request: DeployRequest, machine: Machine, workspace: Workspace) -> Iterator[Finding]:
-    """What could stop it: a port that is taken, a bundle or rails that are damaged; and which server runs."""
+    """What could stop it: a port taken, another canary, a damaged bundle or rails; and which server runs."""
     from ..serving.rollout.checks import endpoint_findings, engine_findings, platform_findings
 
     yield from platform_findings(workspace)
+    yield from endpoint_findings(workspace, request.endpoint, request.bundle, request.guardrails)
     if request.guardrails is None:
         message = "no guardrails: everything passes."
         yield Finding(level="warn", message=message, fix="Make some with `guardrails`.")
     yield from engine_findings(workspace, request.bundle)
     if request.guardrails is not None:
         workspace.artifacts.open(request.guardrails)
-    yield from endpoint_findings(workspace, request.endpoint, request.bundle, request.guardrails)
 
 
 def estimate(request: DeployRequest, machine: Machine, workspace: Workspace) -> Cost:

@@ -86,7 +86,7 @@ class PromoteResult(Result):
 
 
 def preflight(request: PromoteRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    """Whether there is a canary, as far as earlier steps of the plan do not make one."""
+    """Whether there is such an endpoint, and a canary of it to promote."""
     from ..serving.rollout.checks import canary_findings, platform_findings
 
     return [*platform_findings(workspace), *canary_findings(workspace, request.endpoint)]

@@ -85,8 +85,8 @@ def preflight(request: RollOutRequest, machine: Machine, workspace: Workspace) -
         told = ", ".join(map(str, request.stages))
         yield Finding(level="stop", message=f"stages must rise, found {told}.", fix="Such as 0, 1, 10, 50.")
     yield from platform_findings(workspace)
-    yield from engine_findings(workspace, request.bundle)
     yield from endpoint_findings(workspace, request.endpoint, request.bundle, request.guardrails)
+    yield from engine_findings(workspace, request.bundle)
 
 
 def estimate(request: RollOutRequest, machine: Machine, workspace: Workspace) -> Cost:

@@ -37,7 +37,7 @@ class RollbackResult(Result):
 
 
 def preflight(request: RollbackRequest, machine: Machine, workspace: Workspace) -> list[Finding]:
-    """Whether there is something to go back to, as far as earlier steps of the plan do not change that."""
+    """Whether there is such an endpoint, and something to go back to that can still be served."""
     from ..serving.rollout.checks import platform_findings, rollback_findings
 
     return [*platform_findings(workspace), *rollback_findings(workspace, request.endpoint)]

@@ -107,24 +107,28 @@ def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
         show_plan(plan, outcome.findings, outcome.costs, changes.endpoints)
         show_changes(changes)
         show_month(left)
+    from .consent import approve_command
+
     print(f"status: {row.status}; proposed by {row.proposed_by}", file=sys.stderr)
     print(f"approved by: {_told(row) or 'nobody'}", file=sys.stderr)
     _say_void(row)
     if row.denied_by:
         print(f"denied by: {row.denied_by}", file=sys.stderr)
     print(f"who may approve: {', '.join(row.needs) or 'nobody'}", file=sys.stderr)
+    if row.status == "waiting" and row.has_plan and not row.void:
+        print(f"to approve exactly this plan: {approve_command(run, row.plan)}", file=sys.stderr)
 
 
 @approvals_app.command("approve")
 def approve_command(
     context: typer.Context,
     run: Run,
-    plan: Annotated[str, typer.Option(metavar="PLAN_ID", help="The plan you consent to; 12 digits do.")],
+    plan: Annotated[str, typer.Option(metavar="PLAN_ID", help="The plan you consent to; 32 digits do.")],
     json: Json = False,
 ) -> None:
     """Consent to exactly this plan, in your own name; `opswright resume RUN` then carries it out.
 
-    Example: opswright approvals approve 20261120-101500-1a2b3c --plan 3f9c2a7be101
+    Example: opswright approvals approve 20261120-101500-1a2b3c --plan 3f9c2a7be1015d80c4b26a9e7f10d35c
     """
     _answer(context, run, plan, approved=True, why="", json=json)
 
@@ -176,7 +180,7 @@ def _answer(
     context: typer.Context, run: str, plan: str | None, *, approved: bool, why: str, json: bool
 ) -> None:
     from ..agents.approvals import Consent
-    from .session import match_plan
+    from .consent import match_plan
 
     agent = context.obj.agent()
     wanted = agent.approval(run).plan

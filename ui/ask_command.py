@@ -64,6 +64,7 @@ def ask(
 
 def _show(found: CitedAnswer) -> None:
     from .show import console, plain
+    from .times import with_ago
 
     out = console()
     notes = list(found.notes)
@@ -71,7 +72,7 @@ def _show(found: CitedAnswer) -> None:
         out.print(plain(notes.pop(0), "bold", keep=""))
     for fact in found.facts:
         records = ", ".join(f"record {seq}" for seq in fact.records)
-        out.print(plain(f"{fact.text}{f' [{records}]' if records else ''}", "bold", keep=""))
+        out.print(plain(f"{with_ago(fact.text)}{f' [{records}]' if records else ''}", "bold", keep=""))
     if found.written_by:
         out.print(plain(found.text, keep=""))
         out.print(plain(f"(written by {found.written_by} from the passages below)", "dim", keep=""))

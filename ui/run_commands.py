@@ -12,7 +12,8 @@ from ..core.contract import Effect
 from ..core.exit_code import ExitCode
 from .ask_command import ask
 from .ci.files import CiFiles, Junit, Sarif, Summary
-from .session import CONSENT_DIGITS, Output, Session
+from .consent import CONSENT_DIGITS
+from .session import Output, Session
 from .skills_commands import skills_app
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ YesTo = Annotated[
         "--yes-to", help="Consent, in your own name, to a plan that does no more: reads, writes or serves."
     ),
 ]
-Approve = Annotated[str | None, typer.Option(metavar="PLAN_ID", help="Consent to exactly this plan.")]
+Approve = Annotated[
+    str | None, typer.Option(metavar="PLAN_ID", help="Consent to exactly this plan; 32 digits do.")
+]
 
 
 def add_run_commands(app: typer.Typer) -> None:
@@ -206,7 +209,7 @@ def resume(
 ) -> None:
     """Resume a run after a crash or failure, or with your answer to its plan.
 
-    Example: opswright resume 20261120-101500-1a2b3c --approve 3f9c2a7be101
+    Example: opswright resume 20261120-101500-1a2b3c --approve 3f9c2a7be1015d80c4b26a9e7f10d35c
     """
     session: Session = context.obj
     out = Output(json, stream, CiFiles(f"resume {run}", junit, sarif, summary))

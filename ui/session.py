@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from ..core.contract import Effect, Skill
-from ..core.errors import AskError
 from ..core.exit_code import ExitCode
 from ..core.registry import Registry
 from .ci.files import CiFiles
 from .ci.stream import write_line
+from .consent import approval_hint, match_plan, mismatch
 
 if TYPE_CHECKING:
     from ..agents.agent import Agent, RunOutcome
@@ -147,9 +147,9 @@ class Session:
             consent = None
             proposal = self.agent().plan_for(ask)
             if approve is not None:
-                named = match_plan(approve, proposal.plan.id, CONSENT_DIGITS)
+                named = match_plan(approve, proposal.plan.id)
                 consent = Consent(named, f"{how} --approve")
-                _tell_mismatch(consent.plan, proposal.plan.id)
+                _say_mismatch(named, proposal.plan.id)
             elif yes is not None and self._strongest(proposal.plan) <= _STRENGTH[yes]:
                 consent = Consent(proposal.plan.id, f"{how} --yes-to {yes}")
             interactive = approve is None and consent is None
@@ -176,7 +176,7 @@ class Session:
             consent: Consent | None = None
             if plan is not None and (deny or approve is not None or yes):
                 wanted = plan.id if approve is None else match_plan(approve, plan.id)
-                _tell_mismatch(wanted, plan.id)
+                _say_mismatch(wanted, plan.id)
                 consent = Consent(wanted, "resume", approved=not deny, why=why)
 
             def go(live: Agent) -> RunOutcome:
@@ -287,8 +287,9 @@ def reply_lines(reply: Question | RecordAnswer | Declined, registry: Registry) -
     """A planner's reply that runs nothing, as lines for a terminal."""
     from ..agents.planner import Question
     from ..core.text import escaped
+    from .times import with_ago
 
-    lines = [escaped(reply.text)]
+    lines = [with_ago(escaped(reply.text))]
     if isinstance(reply, Question):
         return [*lines, *(f"  {escaped(choice)}" for choice in reply.choices)]
     typed = [command for command in reply.commands if command.split()[0].lstrip("/") in registry]
@@ -303,30 +304,6 @@ def _tell_planning(event: PlanningEvent) -> None:
         print(escaped(f"{'reads' if event.kind == 'tool' else 'note:'} {event.text}"), file=sys.stderr)
 
 
-CONSENT_DIGITS = 32
-"""Of a plan's id, where consent and plan come from outside together: two plans with 12 digits in common take
-whoever writes both a minute to make, so that consent to one would be consent to the other."""
-
-
-def match_plan(given: str, plan: str, least: int = 12) -> str:
-    """The plan id that a full id or its first digits mean; AskError for fewer than `least`.
-
-    Twelve do where the ledger names the run's plan, which nobody can exchange.
-    """
-    if len(given) < least:
-        raise AskError(f"invalid plan id '{given}': give at least its first {least} digits.")
-    return plan if plan.startswith(given) else given.ljust(64, "-")
-
-
-def _tell_mismatch(approved: str, plan: str) -> None:
-    """Say on stderr when what was approved is another plan: such consent counts for nothing here."""
-    if approved != plan:
-        print(f"--approve {approved[:12]} is no consent to this plan, which is {plan[:12]}.", file=sys.stderr)
-
-
-def approval_hint(run: str, plan: str) -> str:
-    """What to type to answer a waiting plan."""
-    return (
-        f"Nothing was run. To consent to exactly this plan: opswright resume {run} --approve {plan[:12]}\n"
-        f"To refuse it: opswright resume {run} --deny"
-    )
+def _say_mismatch(approved: str, plan: str) -> None:
+    if why := mismatch(approved, plan):
+        print(why, file=sys.stderr)

@@ -44,8 +44,11 @@ class Citation:
 
     @property
     def link(self) -> str:
-        """Where the console shows what it cites; empty for documentation."""
-        return f"/ledger?seq={self.passage.seq}" if self.passage.seq else ""
+        """Where the console shows what it cites: the record, or the section of the documentation."""
+        passage = self.passage
+        if passage.seq:
+            return f"/ledger?seq={passage.seq}"
+        return f"/{passage.source}{f'#{passage.anchor}' if passage.anchor else ''}"
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -59,7 +62,7 @@ class Citation:
             "title": passage.title,
             "text": passage.text,
             "open": passage.source,
-            "link": self.link or None,
+            "link": self.link,
         }
 
 

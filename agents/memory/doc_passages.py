@@ -20,14 +20,14 @@ _LONG_CHARS = 1200  # a section that is longer is parted at its blank lines
 def docs_digest(folder: Path = DOCS) -> str:
     """SHA-256 of the documentation's files; of none where it is not installed."""
     digest = hashlib.sha256()
-    for path in _pages(folder):
+    for path in doc_pages(folder):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 def doc_passages(folder: Path = DOCS) -> Iterator[Passage]:
     """One of each section, or of each part of a long one."""
-    for path in _pages(folder):
+    for path in doc_pages(folder):
         name = path.relative_to(folder.parent).as_posix()
         sections = list(_sections(path.read_text(encoding="utf-8")))
         asked = " ".join(text for _, heading, text in sections if heading == _SENTENCES)
@@ -43,12 +43,19 @@ def doc_passages(folder: Path = DOCS) -> Iterator[Passage]:
                     title=f"{page}{f': {heading}' if heading else ''} ({name})",
                     text=piece,
                     source=name,
+                    anchor=anchor_of(heading) if heading else "",
                     asked_as=words or ("" if heading or part else asked),
                 )
 
 
-def _pages(folder: Path) -> list[Path]:
+def doc_pages(folder: Path) -> list[Path]:
+    """The files that are searched and cited, by name within their folder."""
     return [path for name in FOLDERS for path in sorted((folder / name).glob("*.md"))]
+
+
+def anchor_of(heading: str) -> str:
+    """What names a section in a page's address."""
+    return re.sub(r"[^\w-]+", "-", heading.casefold()).strip("-")
 
 
 def _sections(text: str) -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import BackendError, IntegrityError, OpswrightError
+from ...core.errors import BackendError, IntegrityError, NeedsError, OpswrightError
 from ...engines.vectors import Snapshot, SnapshotFolder, TextHit, VectorCollection
 from ...record.ledger import Ledger
 from .builder import COLUMNS, RUNS, VOCABULARY, IndexBuilder, docs_of, loaded_embedder, open_client
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 _ALL = QuestionFilters()
+_ONLY_READ = "The workspace can only be read: it is indexed for as long as this process runs."
+_ONLY_READ_URI = "the workspace can only be read. Ask once as somebody who may write in it."
 _MENDED = 0.8  # of the weight of a word that the question has itself
 _IN_OTHER_WORDS = 0.6
 _OF_THE_RUN = 4.0  # as much as a rare word: a passage of a run that the question means
@@ -83,23 +85,34 @@ class MemoryIndex:
         """Take in what was recorded since; gives notes: what could not be taken in, and why.
 
         Where another process is taking it in, this one goes on with what there is, or waits where that is
-        nothing. BackendError, or an error of the settings, where nothing can be searched.
+        nothing. Where the workspace can only be read, it is taken in for this process alone. BackendError,
+        or an error of the settings, where nothing can be searched.
         """
         with self._lock:
             stamp = (stamp_of(self._ledger), self._snapshots.current())
             if stamp == self._seen:
-                return ()
+                return (_ONLY_READ,) if self._snapshots.is_private else ()
             state = self._state()
             notes: tuple[str, ...] = ()
             if state is None or self._builder.is_behind(state):
-                with self._snapshots.writing(wait=state is None) as mine:
-                    if mine:
-                        notes = self._build()
-                    else:
-                        notes = ("Another process is indexing; the newest records may be missing.",)
+                notes = self._take_in(state)
             if not notes:
                 self._seen = (stamp_of(self._ledger), self._snapshots.current())
-            return notes
+            return (*notes, _ONLY_READ) if self._snapshots.is_private else notes
+
+    def _take_in(self, state: IndexState | None) -> tuple[str, ...]:
+        """Build where nobody else does it; notes as of `bring_up`."""
+        if not self._snapshots.can_be_written():
+            if self._settings.uri is not None:  # a reader's own collections would be left on the server
+                if state is None:
+                    raise NeedsError(f"the memory has no index, and {_ONLY_READ_URI}")
+                return (f"The newest records are not indexed: {_ONLY_READ_URI}",)
+            self._snapshots.keep_private()
+            state = self._state()
+        with self._snapshots.writing(wait=state is None) as mine:
+            if mine:
+                return self._build()
+        return ("Another process is indexing; the newest records may be missing.",)
 
     def search(self, question: str, filters: QuestionFilters = _ALL, k: int = 5) -> Found:
         """The k passages nearest to a question by words and by meaning, best first.
@@ -132,6 +145,8 @@ class MemoryIndex:
         if attempt and error is not None:
             raise error
         self._progress(f"the index is made anew: {why}")
+        if not self._snapshots.can_be_written():
+            self._snapshots.keep_private()
         with self._snapshots.writing():
             self._snapshots.forget()
 

@@ -33,8 +33,8 @@ _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 class Passage:
     """What can be found and cited. seq: the ledger record that proves it, 0 for documentation.
 
-    time: microseconds since 1970, UTC; 0 for documentation. source: what a person opens it with. asked_as:
-    other words by which people ask for it; searched, not shown.
+    time: microseconds since 1970, UTC; 0 for documentation. source: what a person opens it with. anchor: of
+    its section there. asked_as: other words by which people ask for it; searched, not shown.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Passage:
     endpoint: str = ""
     time: int = 0
     source: str = ""
+    anchor: str = ""
     asked_as: str = ""
 
     @property

@@ -7,12 +7,14 @@ the one before. `current` names the folder in use.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ _MANIFEST = "snapshot.json"
 _TRANSIENT = {"LOCK"}
 _KEPT = 2  # the one in use, and the one before it, which somebody may be copying
 _ATTEMPTS = 5
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,32 @@ class SnapshotFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.is_private = False
+
+    def can_be_written(self) -> bool:
+        """Whether this process may publish here."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, PRIVATE))
+        except OSError as error:
+            if error.errno in _READ_ONLY:
+                return False
+            raise
+        return os.access(self.folder, os.W_OK)
+
+    def keep_private(self) -> None:
+        """Go on in a folder of this process's own, with a copy of what is in use; removed when it ends."""
+        snapshot, shared = self.current(), self.folder
+        self.folder = Path(tempfile.mkdtemp(prefix="opswright-memory-"))
+        self.is_private = True
+        weakref.finalize(self, _remove, self.folder, os.getpid())
+        if snapshot is None:
+            return
+        try:
+            with SnapshotFolder(shared).copied(snapshot) as files:
+                self.publish(files, snapshot.facts)
+        except (IntegrityError, OSError):
+            return  # it is made anew
 
     def current(self) -> Snapshot | None:
         """The snapshot in use; None where there is none, or none that can be read."""
@@ -151,6 +180,11 @@ class SnapshotFolder:
             every = sorted(self.folder.glob("s-*"), key=lambda path: -path.stat().st_mtime_ns)
             for path in [one for one in every if one.name != current][_KEPT - 1 :]:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # a fork's end takes nothing from its parent
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy_file(source: Path, target: Path) -> str:

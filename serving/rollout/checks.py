@@ -7,20 +7,23 @@ from pathlib import Path
 
 from ...core.artifact_refs import BundleRef, GuardrailRef
 from ...core.contract import Finding
-from ...core.errors import AskError, NeedsError
+from ...core.errors import AskError, NeedsError, OpswrightError, did_you_mean
 from ...core.install import not_installed
 from ...core.workspace import Workspace
 from ...engines.registry import engine_target
 from .. import processes
 from ..fleet import url_of
 from ..ports import USUAL
-from ..releases import read_state
+from ..releases import Release, endpoint_names, read_state
 from ..server import ServedModel
 from ..server_selection import choose, external_accesses, question_maker, triton_home
 from ..triton import environment, installation
 from ..triton.external_checks import server_findings
 from ..triton.shared_repository import SharedRepository
 from ..workers import worker_records
+from .impacts import now_in_words
+
+_ENDPOINT = "endpoint"  # the argument of every skill that changes one
 
 
 def platform_findings(workspace: Workspace) -> list[Finding]:
@@ -126,31 +129,65 @@ def install_bytes(workspace: Workspace) -> int:
 def endpoint_findings(
     workspace: Workspace, endpoint: str, bundle: BundleRef, guardrails: GuardrailRef | None
 ) -> list[Finding]:
-    """Whether another canary is in the way."""
+    """Whether another canary is in the way; one may have ended until a bundle to come is made."""
     state = read_state(workspace, endpoint)
-    if state.canary is None or state.canary.is_same_as(bundle, guardrails):
+    served = [one for one in (state.stable, state.canary) if one is not None]
+    if state.canary is None or any(one.is_same_as(bundle, guardrails) for one in served):
         return []
+    is_to_come = bundle.is_pending or (guardrails is not None and guardrails.is_pending)
     message = f"endpoint {endpoint} has a canary already ({state.canary.id})."
-    return [Finding(level="warn", message=message, fix="Promote it or roll it back first.")]
+    fix = "Promote it or roll it back first."
+    if is_to_come:
+        return [Finding(level="warn", message=message, fix=fix)]
+    return [Finding(level="stop", message=message, fix=fix, unless_changed=_ENDPOINT)]
 
 
-def canary_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
-    """Whether there is a canary to promote now."""
+def canary_findings(workspace: Workspace, endpoint: str) -> Iterator[Finding]:
+    """Whether there is a canary to promote now, whose bundle is what it was."""
     state = read_state(workspace, endpoint)
-    if state.canary is not None:
-        return [
-            Finding(level="ok", message=f"canary {state.canary.id} has {state.canary_percent} % of sessions.")
-        ]
-    message = f"endpoint {endpoint} has no canary now; an earlier step of the plan must make one."
-    return [Finding(level="warn", message=message)]
+    if not state.changes and not state.releases:
+        yield _unknown(workspace, endpoint)
+    elif state.canary is None:
+        message = f"endpoint {endpoint} has no canary to promote: {now_in_words(state)}."
+        fix = "`deploy` with canary_percent below 100 makes one."
+        yield Finding(level="stop", message=message, fix=fix, unless_changed=_ENDPOINT)
+    else:
+        told = f"canary {state.canary.id} has {state.canary_percent} % of sessions."
+        yield Finding(level="ok", message=told)
+        yield from _damage(workspace, state.canary)
 
 
-def rollback_findings(workspace: Workspace, endpoint: str) -> list[Finding]:
-    """What users would get by a rollback now."""
+def rollback_findings(workspace: Workspace, endpoint: str) -> Iterator[Finding]:
+    """What users would get by a rollback now, and whether that can still be served."""
     state = read_state(workspace, endpoint)
-    if state.canary is not None:
-        return [Finding(level="ok", message=f"canary {state.canary.id} will be withdrawn.")]
-    if state.stable is not None and state.previous:
-        message = f"users will get {state.previous[0].id} again instead of {state.stable.id}."
-        return [Finding(level="ok", message=message)]
-    return [Finding(level="warn", message=f"endpoint {endpoint} has nothing to go back to now.")]
+    if not state.changes and not state.releases:
+        yield _unknown(workspace, endpoint)
+    elif state.canary is not None:
+        yield Finding(level="ok", message=f"canary {state.canary.id} will be withdrawn.")
+    elif state.stable is not None and state.previous:
+        target = state.previous[0]
+        yield Finding(level="ok", message=f"users will get {target.id} again instead of {state.stable.id}.")
+        yield from _damage(workspace, target) or engine_findings(workspace, target.bundle)
+    else:
+        message = f"endpoint {endpoint} has nothing to go back to: {now_in_words(state)}."
+        yield Finding(level="stop", message=message, unless_changed=_ENDPOINT)
+
+
+def _unknown(workspace: Workspace, endpoint: str) -> Finding:
+    """That nothing is deployed under this name, and the names that there are."""
+    names = endpoint_names(workspace)
+    there_are = f"there are: {', '.join(names)}" if names else "nothing is deployed here"
+    message = f"unknown endpoint '{endpoint}' ({there_are}).{did_you_mean(endpoint, names)}"
+    return Finding(level="stop", message=message, unless_changed=_ENDPOINT)
+
+
+def _damage(workspace: Workspace, release: Release) -> list[Finding]:
+    """What of a release's bundle and rails is gone or altered: it would not load any more."""
+    found = []
+    for part in (release.bundle, *([release.guardrails] if release.guardrails is not None else [])):
+        try:
+            workspace.artifacts.open(part)
+        except OpswrightError as error:
+            message = f"release {release.id} cannot be served: {error}"
+            found.append(Finding(level="stop", message=message, unless_changed=_ENDPOINT))
+    return found

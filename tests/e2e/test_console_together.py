@@ -126,6 +126,25 @@ def test_a_conversation_is_named_found_and_deleted_after_a_question(
     expect(page.locator(".one .name")).to_have_count(1)
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_the_first_tab_offers_to_skip_to_the_content_and_every_page_has_its_heading(
+    page: Page, url: str, path: str
+) -> None:
+    from playwright.sync_api import expect
+
+    page.goto(url + path)
+    page.wait_for_selector(READY[path])
+    heading = "Chat" if path == "/" else path.strip("/").capitalize()
+    expect(page.get_by_role("heading", level=1)).to_have_text([heading])
+    page.evaluate("document.body.tabIndex = -1, document.body.focus()")  # the chat's caret is in its box
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#content")).to_be_focused()
+
+
 @pytest.mark.skipif(not os.environ.get("OPSWRIGHT_TEST_AXE"), reason="axe-core is not here: see .ci/run")
 def test_axe_finds_nothing_serious_on_any_page_in_light_and_dark_and_on_a_phone(
     browser: Browser, url: str

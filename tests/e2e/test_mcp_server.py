@@ -51,7 +51,7 @@ def records() -> list[Any]:
 
 
 def approve(plan: dict[str, Any]) -> None:
-    assert run(["approvals", "approve", plan["run"], "--plan", plan["plan"][:12]]) == 0
+    assert run(["approvals", "approve", plan["run"], "--plan", plan["plan"][:32]]) == 0
 
 
 def held(plan: dict[str, Any]) -> bool:

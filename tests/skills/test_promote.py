@@ -28,9 +28,10 @@ def message(here: Workspace) -> str:
 
 
 def test_whether_there_is_a_canary_is_said(here: Workspace) -> None:
-    assert "has no canary now" in message(here)
     state = EndpointState(endpoint="support")
     stable = new_release(state, BundleRef.of("0" * 64), None, "onnx-int8")
+    write_state(here, state.model_copy(update={"stable": stable}))
+    assert f"has no canary to promote: {stable.id} (" in message(here)
     canary = stable.model_copy(update={"id": "v2-abc", "number": 2})
     write_state(here, state.model_copy(update={"stable": stable, "canary": canary, "canary_percent": 10}))
     assert "canary v2-abc has 10 % of sessions" in message(here)

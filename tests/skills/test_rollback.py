@@ -26,9 +26,10 @@ def message(here: Workspace) -> str:
 
 
 def test_what_users_will_get_is_said(here: Workspace) -> None:
-    assert "nothing to go back to" in message(here)
     state = EndpointState(endpoint="support")
     first = new_release(state, BundleRef.of("0" * 64), None, "onnx-int8")
+    write_state(here, state.model_copy(update={"stable": first}))
+    assert f"nothing to go back to: {first.id} (" in message(here)
     second = first.model_copy(update={"id": "v2-abc", "number": 2})
     moved = write_state(here, state.model_copy(update={"stable": second, "previous": (first,)}))
     assert f"users will get {first.id} again instead of v2-abc" in message(here)

@@ -66,7 +66,7 @@ def test_a_model_that_is_no_model_is_named_by_its_kind_and_an_address_in_words(c
 
 def test_consent_to_another_plan_is_told_to_be_none(capsys: Captured, small_skills: ModuleType) -> None:
     assert run(["run", "plan.yaml", "--approve", "0" * 32], Registry(small_skills.SKILLS)) == 5
-    assert "--approve 000000000000 is no consent to this plan, which is " in capsys.readouterr().err
+    assert f"--approve {'0' * 32} is no consent to this plan, which is " in capsys.readouterr().err
 
 
 def test_nothing_found_prints_no_empty_table(capsys: Captured) -> None:

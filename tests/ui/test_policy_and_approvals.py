@@ -137,11 +137,14 @@ def test_a_plan_is_proposed_by_one_and_approved_by_another(call: Any) -> None:
     run_id, plan = waiting["run"], waiting["plan"]
     code, listed, _ = call("approvals", "list")
     assert [(r["run"], r["status"], r["needs"]) for r in listed] == [(run_id, "waiting", ["releaser"])]
-    code, document, _ = call("--role", "operator", "approvals", "approve", run_id, "--plan", plan[:12])
+    code, document, _ = call("--role", "operator", "approvals", "approve", run_id, "--plan", plan[:32])
     assert code == 8 and "may not approve" in document["error"]["message"]
-    code, _, _ = call("--actor", "ria", "approvals", "approve", run_id, "--plan", "0" * 12)
+    code, _, _ = call("--actor", "ria", "approvals", "approve", run_id, "--plan", "0" * 32)
     assert code == 5
-    code, given, _ = call("--actor", "ria", "approvals", "approve", run_id, "--plan", plan[:12])
+    for given in (["approvals", "approve", run_id, "--plan"], ["resume", run_id, "--approve"]):
+        code, document, _ = call("--actor", "ria", *given, plan[:12])  # two plans are made to share these
+        assert code == 2 and "at least its first 32 digits" in document["error"]["message"]
+    code, given, _ = call("--actor", "ria", "approvals", "approve", run_id, "--plan", plan[:32])
     assert code == 0 and given["approved_by"] == ["ria (releaser)"] and given["status"] == "approved"
     assert not Path("board.txt").exists()
     code, shown, _ = call("approvals", "show", run_id)
@@ -174,7 +177,7 @@ def test_a_plan_that_waits_is_refused_and_ends(call: Any) -> None:
     _, waiting, _ = call("run", "plan.yaml")
     code, denied, _ = call("approvals", "deny", waiting["run"], "--why", "not now")
     assert code == 0 and denied["status"] == "denied"
-    code, over, _ = call("approvals", "approve", waiting["run"], "--plan", waiting["plan"][:12])
+    code, over, _ = call("approvals", "approve", waiting["run"], "--plan", waiting["plan"][:32])
     assert code == 5 and "is over" in over["error"]["message"]
     assert call("approvals", "list")[1] == [] and len(call("approvals", "list", "--all")[1]) == 1
 

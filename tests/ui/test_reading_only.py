@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def read_only(tmp_path: Path, small_skills: ModuleType) -> Iterator[Path]:
     for path, mode in modes:
         path.chmod(mode & ~0o222)
     yield home
+    _writable(home)  # also what was made since
     for path, mode in modes:
         path.chmod(mode)
 
@@ -64,16 +66,51 @@ def read_only(tmp_path: Path, small_skills: ModuleType) -> Iterator[Path]:
 @pytest.mark.parametrize("words", READERS)
 def test_a_command_that_reads_needs_no_right_to_write(words: str, read_only: Path) -> None:
     before = _files(read_only)
-    ended = subprocess.run(
-        [sys.executable, "-m", "opswright.ui.cli", "--home", str(read_only), *words.split()],
+    ended = _as_a_reader(read_only, *words.split())
+    assert ended.returncode == 0, ended.stderr
+    assert _files(read_only) == before
+
+
+@pytest.mark.parametrize("index", ["none", "behind", "damaged"])
+def test_a_question_is_answered_from_a_workspace_that_can_only_be_read(
+    index: str, read_only: Path, small_skills: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if index != "none":  # and the run after it is not in it
+        _writable(read_only)
+        assert run(["--home", str(read_only), "ask", "what waits for approval?"]) == 0
+        Path("plan.yaml").write_text(small_skills.PLAN.replace("goal: ", "goal: Another time, "))
+        assert run(["--home", str(read_only), "run", "plan.yaml"], Registry(small_skills.SKILLS)) == 5
+        if index == "damaged":
+            next(read_only.glob("memory/s-*/encoder.safetensors")).write_bytes(b"other")
+        for path in [read_only, *read_only.rglob("*")]:
+            path.chmod(path.stat().st_mode & ~0o222)
+    before, scratch = _files(read_only), read_only.with_name("scratch")
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    ended = _as_a_reader(read_only, "ask", "--json", "--type", "run", "which plans wait for approval?")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert "waits for approval" in found["facts"][0]["text"] and found["passages"]
+    assert sum("Put a small model" in one["text"] for one in found["passages"]) == 2 + (index != "none")
+    assert any("can only be read" in note for note in found["notes"])
+    assert _files(read_only) == before
+    assert not list(scratch.glob("opswright-memory-*"))
+
+
+def _writable(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def _as_a_reader(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "opswright.ui.cli", "--home", str(home), *words],
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
         preexec_fn=_obey_modes,
     )
-    assert ended.returncode == 0, ended.stderr
-    assert _files(read_only) == before
 
 
 def _files(folder: Path) -> list[tuple[Path, int]]:

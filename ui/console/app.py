@@ -18,6 +18,7 @@ from .console import Console
 from .gradio_import import collector_off, import_gradio, one_server_later
 from .server import end_on_sigterm, listen, run
 from .web.calls import call_route
+from .web.docs import docs_pages
 from .web.frame import PAGES
 from .web.late import LatePages
 
@@ -140,7 +141,7 @@ def application(console: Console, host: str, port: int) -> App:
 
     logins = Logins(console.users) if isinstance(console.users, UsersFile) else None
     console.logins, console.cookie = {} if logins is None else logins, f"opswright-{port}"
-    pages = frozenset(PAGES.values())
+    pages = frozenset((*PAGES.values(), *docs_pages()))
     own = own_routes(console)
     routes = [*login_routes(logins, console.cookie, pages), *own]
     most_bytes = int(console.settings.console.max_upload_mb * 1e6)
@@ -178,7 +179,8 @@ def own_routes(console: Console) -> list[Route]:
     ]
     console.at_start.append(console.records.refresh)  # after what pages do: it may take long
     functions = {page.name.lower(): (*page.functions, bell_function(console)) for page in made}
-    return [*(page.route(console) for page in made), call_route(functions)]
+    functions["docs"] = (bell_function(console),)
+    return [*(page.route(console) for page in (*made, *docs_pages().values())), call_route(functions)]
 
 
 def _gradio_pages(console: Console, most_bytes: int) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...core.text import escaped
+from ..times import replace_times
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+_PLACE = "\0"  # stands around the number of a time: `escaped` leaves none in a text
 READING = '<div class="ow"><p class="soft">Reading ...</p></div>'
 """What a page shows until its first content has come."""
 
@@ -31,6 +34,7 @@ def environment() -> Environment:
     made.filters["percent"] = percent
     made.filters["when"] = when
     made.filters["ago"] = ago
+    made.filters["with_times"] = with_times
     made.filters["amount"] = amount
     return made
 
@@ -58,6 +62,21 @@ def ago(time: str | None) -> str:
         return ""
     tag = Markup('<time datetime="{}" title="{} UTC">{}</time>')
     return tag.format(time, when(time), when(time)[:16])
+
+
+def with_times(text: str) -> str:
+    """A sentence in which each ISO 8601 time is such an element."""
+    from markupsafe import Markup
+
+    times: list[str] = []
+
+    def say(time: datetime) -> str:
+        times.append(ago(f"{time:%Y-%m-%dT%H:%M:%SZ}"))
+        return f"{_PLACE}{len(times) - 1}{_PLACE}"
+
+    parts = replace_times(_seen(text), say).split(_PLACE)
+    told = [times[int(part)] if place % 2 else part for place, part in enumerate(parts)]
+    return Markup("").join(told)
 
 
 def amount(value: float) -> str:

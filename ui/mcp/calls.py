@@ -13,6 +13,7 @@ from ...agents.planner import Proposal
 from ...core.contract import Effect, NullEvents, Skill
 from ...core.errors import AskError, DeniedError, HeldError
 from ...core.plan import Plan
+from ..consent import approve_command
 from .answers import RUNNING, WAITING, outcome_word, run_document, tool_result
 from .callers import McpCaller
 from .consent import ConsentDesk, PendingConsent
@@ -155,7 +156,7 @@ class McpCalls:
 
     def _how_to_approve(self, run: str, plan: Plan) -> list[str]:
         """What a person does; a model can do none of it through this server."""
-        how = [f"opswright approvals approve {run} --plan {plan.id[:12]}", f"in the console: /approve {run}"]
+        how = [approve_command(run, plan.id), f"in the console: /approve {run}"]
         if self._consent is not None:
             how.insert(0, "call run_plan: the person at this client is asked, where the client can ask")
         return how

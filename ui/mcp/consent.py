@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...core.errors import HeldError
 from ...core.text import escaped
+from ..consent import approve_command
 from ..show import gate_words
 from .callers import McpCaller
 
@@ -72,7 +73,7 @@ class ConsentDesk:
             if self._wrong.get(plan, 0) >= _MOST_WRONG:
                 raise HeldError(
                     f"{_MOST_WRONG} wrong codes were given for plan {plan[:12]}: it can only be approved in "
-                    f"the console or with `opswright approvals approve {run} --plan {plan[:12]}`."
+                    f"the console or with `{approve_command(run, plan)}`."
                 )
             kept = [one for one in self._open.values() if one.ends > now][-_MOST_KEPT:]
             code = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

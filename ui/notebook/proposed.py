@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.contract import Effect
 from ...core.errors import AskError, HeldError
 from ..ci.summary import markdown
-from ..session import match_plan
+from ..consent import CONSENT_DIGITS, match_plan
 from ..show import gate_words, short
 from .running import NotebookRun, as_it_stands, carry_on, safe
 
@@ -53,11 +53,11 @@ class ProposedPlan:
     def apply(self, *, approve: str | None = None, yes_to: Effect | str | None = None) -> NotebookRun:
         """Carry it out, with your consent to exactly this plan, in your own name.
 
-        approve: the plan's id, or its first 12 digits. yes_to: consent to a plan that does no more: reads,
-        writes or serves. With neither, calling a skill's plan is consent to making artifacts, as typing its
-        command is; what changes an endpoint, and a plan file that makes anything, needs one of the two.
-        Raises HeldError, and runs nothing, without consent or when somebody else has to give it; other
-        errors as the command line has exit codes.
+        approve: the plan's id, or at least its first 32 digits. yes_to: consent to a plan that does no
+        more: reads, writes or serves. With neither, calling a skill's plan is consent to making
+        artifacts, as typing its command is; what changes an endpoint, and a plan file that makes anything,
+        needs one of the two. Raises HeldError, and runs nothing, without consent or when somebody else has
+        to give it; other errors as the command line has exit codes.
         """
         from ...agents.approvals import Consent
 
@@ -65,7 +65,7 @@ class ProposedPlan:
         consent: Consent | None
         if approve is not None:
             if match_plan(approve, self.id) != self.id:
-                raise HeldError(f"{approve} is not this plan's id, {self.id[:_DIGITS]}: nothing was run.")
+                raise HeldError(f"{approve} is not this plan's id, {self.id}: nothing was run.")
             consent = Consent(self.id, "notebook approve")
         else:
             if yes_to is not None and yes_to not in set(Effect):
@@ -74,7 +74,8 @@ class ProposedPlan:
             if _STRENGTH[self.effect] > _STRENGTH[allowed]:
                 raise HeldError(
                     f"plan {self.id[:_DIGITS]} {self.effect.in_words}, and nothing was run. Look at it, then "
-                    f".apply(approve={self.id[:_DIGITS]!r}); .propose() leaves it for somebody to approve."
+                    f".apply(approve={self.id[:CONSENT_DIGITS]!r}); "
+                    ".propose() leaves it for somebody to approve."
                 )
             how = "notebook apply" if yes_to is None else f"notebook yes_to {allowed}"
             consent = None if self.effect is Effect.READS else Consent(self.id, how)
@@ -149,7 +150,7 @@ class ProposedPlan:
         elif _STRENGTH[self.effect] <= _STRENGTH[self._consents_to]:
             yield "Nothing was run. .apply() carries it out."
         else:
-            yield f"Nothing was run. .apply(approve={self.id[:_DIGITS]!r}) carries it out."
+            yield f"Nothing was run. .apply(approve={self.id[:CONSENT_DIGITS]!r}) carries it out."
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import AskError, IntegrityError
+from ..consent import match_plan
 from ..progress import PlainEvents
-from ..session import Session, match_plan
+from ..session import Session
 from .frames import flat_facts, frame
 from .proposed import ProposedPlan
 from .running import NotebookRun, as_it_stands, carry_on

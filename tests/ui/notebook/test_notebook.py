@@ -100,9 +100,12 @@ def test_what_serves_needs_consent_to_that_very_plan(ws: NotebookWorkspace, tmp_
         plan.apply(yes_to="anything")
     assert len(ws.ledger()) == before and not Path("board.txt").exists()
     with pytest.raises(HeldError, match="not this plan"):
-        plan.apply(approve="0" * 12)
+        plan.apply(approve="0" * 32)
+    for digits in (12, 31):  # two plans with 12 in common are made in a minute
+        with pytest.raises(AskError, match="at least its first 32 digits"):
+            plan.apply(approve=plan.id[:digits])
     assert not Path("board.txt").exists()
-    assert plan.apply(approve=plan.id[:12]).status == "done"
+    assert plan.apply(approve=plan.id[:32]).status == "done"
     assert len(Path("board.txt").read_text().splitlines()) == 1
 
 
@@ -145,7 +148,9 @@ def test_a_colleague_approves_what_was_proposed(open_as: object) -> None:
     assert waiting.status == "waiting" and ada.runs()["state"].tolist() == ["waiting"]
     with pytest.raises(HeldError):
         bob.resume(waiting.run, approve="0" * 64)
-    assert bob.approve(waiting.run, plan=plan.id[:12]).status == "approved"
+    with pytest.raises(AskError, match="at least its first 32 digits"):
+        bob.approve(waiting.run, plan=plan.id[:12])
+    assert bob.approve(waiting.run, plan=plan.id[:32]).status == "approved"
     assert ada.resume(waiting.run).status == "done"
     again = ada.skills.train(data=str(ada.artifacts("dataset")["artifact"][0])).propose()
     assert bob.deny(again.run, why="too long").status == "denied"
@@ -255,7 +260,7 @@ def test_an_input_that_changed_since_it_was_shown_is_refused(ws: NotebookWorkspa
 def test_all_that_was_done_passes_the_audit(ws: NotebookWorkspace, small_skills: ModuleType) -> None:
     ws.skills.judge(model=trained(ws))
     with pytest.raises(HeldError):
-        proposed(ws.skills.collect(source="lines.txt")).apply(approve="0" * 12)
+        proposed(ws.skills.collect(source="lines.txt")).apply(approve="0" * 32)
     report = audit_workspace(ws._workspace, Registry(small_skills.SKILLS), mlflow=False)
     assert [fault.message for fault in report.faults] == []
 

@@ -17,7 +17,7 @@ _EVERY_S = 20  # seconds between two looks at what waits
 
 def build(console: Console, app: gr.Blocks, name: str) -> None:
     """Lay it out on the page of that name, which is being built; who is logged in comes with the page."""
-    title = f'<div class="ow"><h1>{escape(name)}</h1></div>'
+    title = f'<div class="ow"><h1 id="content" tabindex="-1">{escape(name)}</h1></div>'
 
     def show(request: gr.Request) -> str:
         person = console.person(request)

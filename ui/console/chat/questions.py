@@ -1,4 +1,4 @@
-"""Questions in plain words: answered from the memory, each passage with a link to its record."""
+"""Questions in plain words: answered from the memory, each passage with a link to its record or page."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ class ChatQuestions:
             passage = one.passage
             text = passage.text if passage.seq else in_running_words(passage.text)
             words = text[:_SHOWN_CHARS] + ("…" if len(text) > _SHOWN_CHARS else "")
-            link = (f"record {passage.seq}", one.link) if one.link else ("", "")
-            shown.append(blocks.passage(f"[{one.number}] {passage.title}", words, *link))
+            cited = f"record {passage.seq}" if passage.seq else "open"
+            shown.append(blocks.passage(f"[{one.number}] {passage.title}", words, cited, one.link))
         return shown + [blocks.text(note, "warn") for note in notes]

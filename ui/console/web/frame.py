@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -75,7 +75,8 @@ class OwnPage:
     """A page of our own: its body, in which `values` replace names, and its script and style sheets.
 
     All of it goes into one answer: a browser that has that needs nothing else, and asks for nothing before it
-    shows it. functions: what its script may ask of the server.
+    shows it. functions: what its script may ask of the server. address: of a page that is not among `PAGES`.
+    made: the body, of the file's text.
     """
 
     name: str
@@ -83,6 +84,8 @@ class OwnPage:
     parts: tuple[Path, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
     functions: Sequence[ServerFunction] = ()
+    address: str = ""
+    made: Callable[[str], str] = str
 
     def route(self, console: Console) -> Route:
         """Where it is served."""
@@ -98,11 +101,11 @@ class OwnPage:
             waiting = await run_in_threadpool(waits_for_person, console, person)
             return HTMLResponse(self.shown(person, waiting, can_log_out=console.users is not None))
 
-        return Route(PAGES[self.name], show, methods=["GET"])
+        return Route(self.address or PAGES[self.name], show, methods=["GET"])
 
     def shown(self, person: Person, waiting: Sequence[RunSummary], *, can_log_out: bool) -> str:
         """The page for a person."""
-        body = read(self.html)
+        body = self.made(read(self.html))
         for placeholder, text in self.values.items():
             body = body.replace(placeholder, text)
         sheets = (_CONSOLE / "console.css", _FOLDER / "frame.css", *self._parts(".css"))
