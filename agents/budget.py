@@ -37,12 +37,12 @@ def over(budget: Budget, costs: Mapping[str, Cost]) -> list[str]:
         expected = sum(getattr(cost, name) or 0 for cost in costs.values())
         if unknown:
             sentences.append(
-                f"budget of {limit:g} {unit}: what {', '.join(unknown)} will take is not known, so it cannot "
-                f"be promised. Drop the limit on {unit} or choose arguments with a known cost."
+                f"budget of {figure(limit)} {unit}: what {', '.join(unknown)} will take is not known, so it "
+                f"cannot be promised. Drop the limit on {unit} or choose arguments with a known cost."
             )
         elif expected > limit:
             sentences.append(
-                f"budget of {limit:.4g} {unit}: the plan is expected to take {expected:.4g}. "
+                f"budget of {figure(limit)} {unit}: the plan is expected to take {figure(expected)}. "
                 "Raise it or ask for less."
             )
     return sentences
@@ -50,5 +50,10 @@ def over(budget: Budget, costs: Mapping[str, Cost]) -> list[str]:
 
 def in_words(spent: Mapping[str, float]) -> str:
     """What was spent, as a person reads it."""
-    told = [f"{spent[name]:.3g} {unit}" for name, unit in UNITS.items() if spent.get(name)]
+    told = [f"{figure(spent[name])} {unit}" for name, unit in UNITS.items() if spent.get(name)]
     return ", ".join(told) or "nothing"
+
+
+def figure(value: float) -> str:
+    """An amount as people write it: three digits that count, and a large one whole, "12,500"."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -68,7 +68,7 @@ def plan_changes(plan: Plan, run: str, registry: Registry, workspace: Workspace)
         endpoints=tuple(impacts(plan, registry, workspace)),
         waivers=plan.waivers,
         earlier=earlier,
-        differences=tuple(_differences(before, plan)) if before is not None else (),
+        differences=tuple(plan_differences(before, plan)) if before is not None else (),
     )
 
 
@@ -101,8 +101,8 @@ def _earlier(plan: Plan, run: str, workspace: Workspace) -> tuple[str | None, Pl
 _NOT_BEGUN = ("waiting", "approved", "denied", "refused", "unreadable")
 
 
-def _differences(before: Plan, now: Plan) -> Iterator[Difference]:
-    """What differs, place by place; a plan's goal is the same on both sides."""
+def plan_differences(before: Plan, now: Plan) -> Iterator[Difference]:
+    """What differs, place by place, each once; the goal is taken to be the same on both sides."""
     old, new = dict(_places(before)), dict(_places(now))
     for where in [*new, *(place for place in old if place not in new)]:
         if old.get(where) != new.get(where):
@@ -110,10 +110,12 @@ def _differences(before: Plan, now: Plan) -> Iterator[Difference]:
 
 
 def _places(plan: Plan) -> Iterator[tuple[str, str]]:
+    gates = [spec.model_dump(mode="json") for spec in plan.gates.values()]
     for step in plan.steps:
         yield f"steps.{step.id}", step.skill
         for name, value in step.arguments.items():
-            yield f"steps.{step.id}.{name}", _text(value)
+            if value not in gates:  # a gate's step repeats the gate, which is told below
+                yield f"steps.{step.id}.{name}", _text(value)
         if step.waive_gate is not None:
             yield f"steps.{step.id}.waive_gate", step.waive_gate
     for gate, spec in plan.gates.items():

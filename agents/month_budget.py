@@ -59,7 +59,9 @@ class MonthLeft:
     @property
     def left_in_words(self) -> str:
         """What is left of each limit, also where that is nothing."""
-        return ", ".join(f"{value:.3g} {budget.UNITS[name]}" for name, value in self.left.limits.items())
+        return ", ".join(
+            f"{budget.figure(value)} {budget.UNITS[name]}" for name, value in self.left.limits.items()
+        )
 
     @property
     def in_words(self) -> str:

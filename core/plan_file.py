@@ -78,12 +78,14 @@ class PlanText:
     def locate(self, where: str, path: Path) -> str:
         """An outside input as the plan records it: as given when it is there, else beside the plan file.
 
-        Raises AskError when it is in neither place.
+        What lies below the current folder is named relative to it, so that the plan is the same, byte for
+        byte, wherever the project lies. Raises AskError when it is in neither place.
         """
         if path.exists():
             return path.as_posix()
         if self.base is not None and not path.is_absolute() and (self.base / path).exists():
-            return (self.base / path).resolve().as_posix()
+            found, here = (self.base / path).resolve(), Path.cwd().resolve()
+            return (found.relative_to(here) if found.is_relative_to(here) else found).as_posix()
         places = f"{Path.cwd()}" + (f" and {self.base}" if self.base and self.base != Path.cwd() else "")
         raise self.error(where, f"no file or folder '{path}' (looked in {places}). Check the path.")
 

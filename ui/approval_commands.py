@@ -104,7 +104,7 @@ def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
         print_json({**row.document(), "plan_document": document, **found, "changes": told, "month": month})
         return
     if outcome is not None and plan is not None and changes is not None:
-        show_plan(plan, outcome.findings, outcome.costs, changes.endpoints)
+        show_plan(plan, session.registry, outcome.findings, outcome.costs, changes.endpoints)
         show_changes(changes)
         show_month(left)
     from .consent import approve_command

@@ -102,7 +102,7 @@ def plan(
         document["month"] = [one.document() for one in left]
         print_json({**document, "refused": why, "outcome": ExitCode.of(code).outcome, "exit_code": code})
         raise typer.Exit(code)
-    show_plan(compiled, findings, costs, seen)
+    show_plan(compiled, session.registry, findings, costs, seen)
     show_month(left)
     if settings:
         show_settings(compiled, session.registry)

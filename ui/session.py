@@ -198,7 +198,7 @@ class Session:
         plan = outcome.plan
         if outcome.status == "waiting" and plan is not None:
             seen = impacts(plan, self.registry, self.workspace)
-            show_plan(plan, outcome.findings, outcome.costs, seen)
+            show_plan(plan, self.registry, outcome.findings, outcome.costs, seen)
             if interactive and not out.is_for_machines and sys.stdin.isatty():
                 approved = typer.confirm("Carry out this plan?", err=True)
                 consent = Consent(plan.id, "prompt", approved=approved)

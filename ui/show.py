@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from ..agents.agent import RunOutcome
     from ..agents.changes import PlanChanges
     from ..agents.month_budget import MonthLeft
+    from ..core.plan import StepCall
     from ..core.registry import Registry
 
 _PIPE_WIDTH = 140
 _MOST_REASONS = 20
+_LONGEST_CHOSEN = 100  # characters of an argument's value in a plan's table
 _COLOUR = {Effect.READS: "green", Effect.WRITES: "yellow", Effect.SERVES: "red"}
 _DECISION = {Decision.GO: "green", Decision.NO_GO: "red", Decision.INCONCLUSIVE: "yellow"}
 
@@ -75,12 +77,15 @@ def _box() -> Any:
 
 def show_plan(
     plan: Plan,
+    registry: Registry,
     findings: Sequence[Mapping[str, Any]] = (),
     costs: Mapping[str, Any] | None = None,
     impacts: Sequence[tuple[str, Impact]] = (),
 ) -> None:
-    """The plan a person consents to: steps, effects in words, cost, gates, what users get, findings."""
+    """The plan a person consents to: steps with what was chosen, cost, gates, what users get, findings."""
     from rich.text import Text
+
+    from .expected_cost import expected_cost, minutes_in_words
 
     out = console(stderr=True)
     out.print(plain(f"Plan {plan.id[:12]}: {plan.goal}", "bold", keep=""))
@@ -92,10 +97,12 @@ def show_plan(
                 step.id,
                 step.skill,
                 Text(step.effect.in_words, style=_COLOUR[step.effect]),
-                "" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "quick",
+                "known later" if minutes is None else minutes_in_words(minutes),
+                _chosen(step, plan, registry),
             ]
         )
-    out.print(table(["step", "skill", "effect", "expected"], rows))
+    out.print(table(["step", "skill", "effect", "expected", "with"], rows))
+    out.print(plain(expected_cost(plan, costs or {}).in_words, keep=""))
     for name, gate in plan.gates.items():
         out.print(plain(f"gate {name}: {gate_words(gate.model_dump())}", keep=""))
     if impacts:
@@ -105,6 +112,22 @@ def show_plan(
         if finding["level"] != "ok":
             told = f"{finding['level']}: {finding['step']}: {finding['message']} {finding['fix']}"
             out.print(plain(told, "" if finding["level"] == "note" else "yellow"))
+
+
+def _chosen(step: StepCall, plan: Plan, registry: Registry) -> str:
+    """A step's arguments without the skill's defaults, and without a gate's, which is told below."""
+    defaults = registry.get(step.skill).defaults if step.skill in registry else {}
+    told = [gate.model_dump(mode="json") for gate in plan.gates.values()]
+    given = {name: value for name, value in step.arguments.items() if defaults.get(name, ...) != value}
+    return ", ".join(f"{name}={_brief(value)}" for name, value in given.items() if value not in told)
+
+
+def _brief(value: Any) -> str:
+    """An argument's value in a table: references by 12 digits, of a mapping only what is set."""
+    if isinstance(value, Mapping):
+        value = {name: one for name, one in value.items() if one not in (None, "", [], {})}
+    text = short(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_CHOSEN else f"{text[: _LONGEST_CHOSEN - 3]}..."
 
 
 def show_changes(changes: PlanChanges) -> None:

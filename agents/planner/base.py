@@ -87,8 +87,9 @@ class Proposal:
     """A plan that would do what was asked, once; nothing is recorded or run by it.
 
     folder: where its relative inputs lie. cost: what planning itself took, as with a model.
-    is_typed: whether the words name skill and arguments exactly; plain language never does. notes: what
-    whoever is asked to approve should know of how it was planned.
+    is_typed: whether the words name skill and arguments exactly; plain language never does. is_change:
+    whether it is what was proposed or asked about last, with something of it changed. notes: what whoever is
+    asked to approve should know of how it was planned.
     """
 
     plan: Plan
@@ -97,6 +98,7 @@ class Proposal:
     cost: Cost | None = None
     draft: Draft | None = None
     is_typed: bool = True
+    is_change: bool = False
     planned_by: PlannedBy | None = None
     notes: tuple[str, ...] = ()
 

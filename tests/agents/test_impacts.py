@@ -58,7 +58,7 @@ def test_a_step_after_another_on_the_same_endpoint_starts_from_what_that_one_lea
     assert [step for step, _ in seen] == ["live", "all"]
     assert seen[0][1].before == "nothing is deployed"
     assert seen[1][1].before.startswith("what step 'live' leaves (now: nothing is deployed")
-    show_plan(made, impacts=seen)
+    show_plan(made, REGISTRY, impacts=seen)
     shown = " ".join(capsys.readouterr().err.split())
     assert "its users get before" in shown and "nothing is deployed" in shown and "NO_GO:" in shown
 

@@ -235,6 +235,23 @@ def test_an_input_beside_the_plan_file_is_found_from_another_folder(
     assert list(plan.inputs) == [(tmp_path / "rows.txt").as_posix()]
 
 
+def test_a_plan_in_a_folder_of_the_project_is_the_same_plan_wherever_the_project_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = set()
+    for place in ("here", "there"):
+        project = tmp_path / place
+        (project / "plans").mkdir(parents=True)
+        (project / "plans" / "ship.yaml").write_text(GOOD.replace("rows.txt", "../data/rows.txt"))
+        (project / "data").mkdir()
+        (project / "data" / "rows.txt").write_text("a\nb\n")
+        monkeypatch.chdir(project)
+        plan = compile_plan(read_plan_file(Path("plans/ship.yaml")), REGISTRY)
+        assert list(plan.inputs) == ["data/rows.txt"]
+        ids.add(plan.id)
+    assert len(ids) == 1
+
+
 def test_a_changed_input_is_told_by_path(rows: Path) -> None:
     plan = compiled()
     step: Any = plan.steps[0]

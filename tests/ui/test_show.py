@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from opswright.core.contract import Effect, Impact
+from opswright.core.contract import Effect, Impact, Request, Result, StepContext, skill
 from opswright.core.gate import GateSpec, SliceBar
 from opswright.core.plan import Budget, Plan, StepCall
+from opswright.core.registry import Registry
 from opswright.core.text import unseen_in
 from opswright.ui.console.markup import environment
 from opswright.ui.progress import PlainEvents
@@ -26,10 +27,41 @@ def hostile_plan() -> Plan:
 def test_the_card_of_a_plan_shows_escapes_and_obeys_none(capsys: pytest.CaptureFixture[str]) -> None:
     finding = {"level": "warn", "step": HOSTILE, "message": f"gate waived: {HOSTILE}\nforged", "fix": HOSTILE}
     impact = Impact(endpoint=HOSTILE, before=HOSTILE, after=HOSTILE)
-    show_plan(hostile_plan(), [finding], {}, [(HOSTILE, impact)])
+    show_plan(hostile_plan(), Registry(), [finding], {}, [(HOSTILE, impact)])
     shown = capsys.readouterr().err
     assert not unseen_in(shown.replace("\n", "")) and "\\x1b[1A" in shown and "\\u202e" in shown
     assert "tidy\\nup" in shown and "\nforged" not in shown and "\n  forged" in shown
+
+
+class TrainRequest(Request):
+    data: str
+    steps: int = 10
+    shape: dict[str, int | None] | None = None
+
+
+class TrainResult(Result):
+    pass
+
+
+@skill(effect=Effect.WRITES, summary="Train.")
+def train(request: TrainRequest, ctx: StepContext) -> TrainResult:
+    raise RuntimeError("never run here")
+
+
+def test_a_plan_shows_what_was_chosen_what_it_may_take_and_which_cost_is_not_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = {"data": "rows", "steps": 10, "shape": {"width": 64, "layers": None}}
+    steps = [
+        StepCall(id=name, skill="train", effect=Effect.WRITES, arguments=arguments) for name in ("one", "two")
+    ]
+    plan = Plan(goal="x", budget=Budget(minutes=1500, usd=2.5), gates={}, inputs={}, steps=tuple(steps))
+    cost = {"minutes": 3.0, "gpu_hours": 0.5, "usd": 1.0, "disk_bytes": 0}
+    show_plan(plan, Registry([train]), (), {"one": cost})
+    shown = " ".join(capsys.readouterr().err.split())
+    assert 'data=rows, shape={"width": 64}' in shown and "steps=" not in shown
+    assert "3.0 min and what two will take, known when it starts, 0.5 GPU hours, 1.00 US dollars" in shown
+    assert "the plan's budget: 1,500 minutes, 2.5 US dollars" in shown and "known later" in shown
 
 
 def test_a_json_document_is_the_same_document_without_what_moves_text(

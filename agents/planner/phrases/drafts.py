@@ -13,7 +13,7 @@ from ....core.registry import Registry
 from ....core.text import one_line
 from ..base import Draft
 
-_GOAL = 200
+LONGEST_GOAL = 200
 
 
 @dataclass
@@ -103,7 +103,11 @@ class PlanDraft:
             for one in self.steps
         )
         return PlanText(
-            name="the plan", goal=one_line(goal)[:_GOAL], budget=self.budget, gates=self.gates, steps=steps
+            name="the plan",
+            goal=one_line(goal)[:LONGEST_GOAL],
+            budget=self.budget,
+            gates=self.gates,
+            steps=steps,
         )
 
     def document(self, goal: str, asked: tuple[str, str] | None = None) -> Draft:

@@ -16,7 +16,7 @@ from ..base import Declined, PlannerReply, Proposal, Question, Turn
 from .asides import without_asides
 from .clauses import without_courtesies
 from .conversation_state import ConversationState
-from .drafts import OpenField, PlanDraft, StepDraft
+from .drafts import LONGEST_GOAL, OpenField, PlanDraft, StepDraft
 from .fields import field_words
 from .lexicon import Lexicon, lexicon_of
 from .limits import limits_behind
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class Message:
     """The tokens of a text, the words there are for skills, and what was said and made before."""
+
+    changed_goal = ""  # of what was proposed last, while it is looked for in the text what changes that
 
     def __init__(
         self, text: str, registry: Registry, workspace: Workspace, conversation: Sequence[Turn]
@@ -42,9 +44,15 @@ class Message:
         self.keys = [token.key for token in self.tokens]
         self.draft = PlanDraft()
 
+    @property
+    def goal(self) -> str:
+        """What the plan is for, in the person's words: of a change what was said before it, too."""
+        both = f"{self.changed_goal}; {self.text}" if self.changed_goal else self.text
+        return both if len(both) <= LONGEST_GOAL else self.text
+
     def asking(self, draft: PlanDraft, left: OpenField, step: StepDraft, name: str) -> Question:
         """A question, with the draft it is about."""
-        return Question(left.text, left.choices, draft.document(self.text, (step.id, name)))
+        return Question(left.text, left.choices, draft.document(self.goal, (step.id, name)))
 
     def finished(self, draft: PlanDraft) -> PlannerReply:
         """The compiled plan of a draft, or the question about the first thing that is open."""
@@ -55,7 +63,7 @@ class Message:
         if (lost := _lost_path(draft)) is not None:
             step, name, question = lost
             return self.asking(draft, question, step, name)
-        text = with_pins(draft.text(self.text), self.registry, self.workspace)
+        text = with_pins(draft.text(self.goal), self.registry, self.workspace)
         try:
             plan = compile_plan(text, self.registry, self.workspace.artifacts.resolve)
         except AskError as error:
@@ -66,7 +74,8 @@ class Message:
                 "invalid",
                 draft.commands(),
             )
-        return Proposal(plan, self.text, draft=draft.document(self.text), is_typed=False)
+        document, is_change = draft.document(self.goal), bool(self.changed_goal)
+        return Proposal(plan, self.text, draft=document, is_typed=False, is_change=is_change)
 
 
 def _lost_path(draft: PlanDraft) -> tuple[StepDraft, str, OpenField] | None:

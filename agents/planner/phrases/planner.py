@@ -114,7 +114,7 @@ class _Reading(PhraseChoice):
         wishes = [clause for clause in clauses if clause.kind == "wish"]
         if wishes and (taken_back := self.taken_back(clauses)):
             return self._declined("negated", taken_back)
-        if self.before.draft is not None and (changed := amended(self, clauses)) is not None:
+        if self.before.draft is not None and (changed := self._amended(clauses)) is not None:
             return changed
         if not wishes and (loose := self._loosely(clauses)) is not None:
             return loose
@@ -122,6 +122,15 @@ class _Reading(PhraseChoice):
             negated = next((clause for clause in clauses if clause.kind == "negated"), None)
             return self._declined("negated", shown(negated.whole)) if negated else self._not_understood()
         return self._planned(clauses)
+
+    def _amended(self, clauses: list[Clause]) -> PlannerReply | None:
+        """What was proposed last with what these words change of it; its goal says both."""
+        drafts = [turn.draft for turn in self.conversation if turn.draft is not None]
+        self.changed_goal = str(drafts[-1].get("goal", "")) if drafts and not self.is_part else ""
+        try:
+            return amended(self, clauses)
+        finally:
+            self.changed_goal = ""
 
     def _corrected(self) -> PlannerReply | None:
         """The plan of a message that corrects itself, as if the correction had been said next."""

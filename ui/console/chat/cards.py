@@ -19,8 +19,9 @@ from ....agents.stopping import StopWatch
 from ....agents.void import void_in_words
 from ....core.contract import Cost
 from ....core.errors import IntegrityError, OpswrightError
-from ....core.plan import Plan, StepCall
+from ....core.plan import StepCall
 from ....record.index import LedgerIndex
+from ...expected_cost import expected_cost, minutes_in_words
 from ...show import gate_words
 from ..console import Console
 from ..markup import render
@@ -185,7 +186,7 @@ def _view(
         "gates": {name: gate_words(gate.model_dump()) for name, gate in plan.gates.items()},
         "findings": [found for found in outcome.findings if found["level"] != "ok"],
         "checked": sum(found["level"] == "ok" for found in outcome.findings),
-        "cost": _cost(plan, outcome),
+        "cost": expected_cost(plan, outcome.costs),
         "changes": plan_changes(plan, run, console.registry, workspace) if state == "waiting" else None,
         "stopped_by": stopped_by,
         "pages": _pages(outcome),
@@ -238,7 +239,7 @@ def _step(step: StepCall, run_state: str, outcome: RunOutcome, events: StepEvent
         "arguments": {name: value for name, value in step.arguments.items() if value is not None},
         "state": state,
         "tone": blocks.STATE_TONE.get(state, "soft"),
-        "expected": "" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "seconds",
+        "expected": "" if minutes is None else minutes_in_words(minutes),
         "share": share,
         "count": _count(events) if events is not None and state == "running" else "",
         "started_s": events.started_s if events is not None else None,
@@ -261,26 +262,6 @@ def _curve(events: StepEvents) -> Any:
     """The loss, or else the first figure that has a curve."""
     names = sorted(events.curves, key=lambda name: ("loss" not in name, name))
     return next((made for name in names if (made := curve(name, events.curves[name]))), None)
-
-
-def _cost(plan: Plan, outcome: RunOutcome) -> dict[str, str]:
-    """What the plan is expected to take, and what of it is not known."""
-    known = [outcome.costs[step.id] for step in plan.steps if step.id in outcome.costs]
-    unknown = [step.id for step in plan.steps if outcome.costs.get(step.id, {}).get("minutes") is None]
-    total = {name: sum(c[name] or 0 for c in known) for name in ("minutes", "gpu_hours", "usd", "disk_bytes")}
-    limits = [
-        f"{value:g} {name.replace('_', ' ')}"
-        for name, value in plan.budget.model_dump().items()
-        if value is not None
-    ]
-    return {
-        "time": f"{total['minutes']:.1f} min" if total["minutes"] >= 0.05 else "seconds",
-        "unknown": ", ".join(unknown),
-        "gpu": f"{total['gpu_hours']:g} GPU hours",
-        "disk": f"{total['disk_bytes'] / 1e6:,.0f} MB" if total["disk_bytes"] else "",
-        "usd": f"{total['usd']:.2f} US dollars",
-        "budget": ", ".join(limits),
-    }
 
 
 def _month(left: Sequence[MonthLeft], outcome: RunOutcome) -> list[dict[str, Any]]:

@@ -130,7 +130,10 @@ class Commands:
         ask = Ask(PLAIN_LANGUAGE, call.text)
         found = self._run_service.propose(call.person, ask, call.turns(), call.planning)
         if isinstance(found, Proposal):
-            return self._started(call, found)
+            made = self._started(call, found)
+            if found.is_change and made.run is not None:
+                self._run_service.replace(call.person, call.turns(), made.run)
+            return made
         if isinstance(found, Declined) and found.reason != "stopped" and is_question(call.text):
             return Reply([*_planned(found), *self._questions.answer(call.text)])
         return replied(found, self.names())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from ....agents.agent import RunOutcome
 from ....agents.planner import Ask, PlannerReply, Proposal, Turn
 from ....agents.runs import RunRow, count_runs, run_row, run_rows
 from ....agents.stopping import request_stop
 from ....agents.worker import Worker
-from ....core.errors import HeldError
+from ....core.errors import HeldError, OpswrightError
+from ....record.index import LedgerIndex
 from ..auth.users import Person
 from ..console import Console
 from .planning import Planning
@@ -56,6 +58,17 @@ class RunService:
     def start(self, person: Person, ask: Ask | Proposal) -> RunOutcome:
         """A new run: to its end when it only reads, to the wait for approval when not."""
         return self._console.agent(person).start(ask)
+
+    def replace(self, person: Person, conversation: Sequence[Turn], made: str) -> None:
+        """Refuse what a person proposed last, if it still waits and nobody approved it: `made` changes it."""
+        last = next((turn for turn in reversed(conversation) if turn.speaker == "agent"), None)
+        state = None if last is None or not last.run else LedgerIndex.of(self._workspace).run_state(last.run)
+        if state is None or state.status != "waiting" or state.approvals or state.proposer is None:
+            return
+        if state.proposer.name == person.name and state.run != made:
+            with suppress(OpswrightError):  # somebody answered it just now
+                why = f"changed: see run {made}"
+                self.answer(person, state.run, state.plan or "", approved=False, why=why)
 
     def answer(self, person: Person, run: str, plan: str, *, approved: bool, why: str = "") -> None:
         """Pass a person's answer to exactly this plan on, once; HeldError for a second one."""

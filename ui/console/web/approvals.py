@@ -11,11 +11,13 @@ from ..console import Console
 from ..markup import render
 from ..replies import Answer, reply
 from ..waiting import waiting_runs
+from .consent_brief import consent_brief
 from .frame import OwnPage
 
 _FOLDER = Path(__file__).parent
 _OPEN = ("waiting", "approved", "stopped")
 _LONGEST_WHY = 400
+_BRIEFS = 20  # plans that are told in a few lines; of older ones the chat's card tells all
 
 
 def page(console: Console, runs: RunService) -> OwnPage:
@@ -48,4 +50,7 @@ def shown(console: Console, person: Person) -> str:
     """The page's content for a person: what waits for them first."""
     found = waiting_runs(console, person, _OPEN)
     found.sort(key=lambda one: (not one.may_approve, one.state != "waiting"))  # newest first within each
-    return render("approvals.html", runs=found, person=person)
+    agent = console.agent(person)
+    waiting = [one.run for one in found if one.state == "waiting"][:_BRIEFS]
+    briefs = {run: consent_brief(console, agent, run) for run in waiting}
+    return render("approvals.html", runs=found, person=person, briefs=briefs)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from opswright.agents.approvals import Consent
+from opswright.agents.planner import Turn
 from opswright.agents.planner.phrases.nearest import nearest
 from opswright.agents.project_skills.store import CHAT_COMMANDS
 from opswright.core.errors import AskError, HeldError
@@ -68,6 +70,36 @@ def test_plain_language_becomes_a_card_that_waits(commands: Commands, ada: Perso
     assert reply.is_card and reply.run and reply.draft is not None
     row = commands._run_service.row(reply.run)
     assert row is not None and row.state == "waiting" and row.goal == "please collect lines.txt"
+
+
+def test_a_correction_replaces_the_plan_that_waits_and_says_all_that_was_asked(
+    commands: Commands, ada: Person, tmp_path: Path
+) -> None:
+    (tmp_path / "other.txt").write_text("four\n")
+    first = answer(commands, ada, "please collect lines.txt")
+    said = [Turn("user", "please collect lines.txt"), Turn("agent", "", first.draft, first.run)]
+    second = commands.answer(Call("no, other.txt", ada, turns=lambda: said))
+    old, new = (commands._run_service.row(one.run or "") for one in (first, second))
+    assert old is not None and new is not None
+    assert old.state == "denied" and f"see run {second.run}" in old.message
+    assert new.state == "waiting" and new.goal == "please collect lines.txt; no, other.txt"
+
+
+@pytest.mark.parametrize("who", ["approved", "another"])
+def test_a_correction_leaves_a_plan_that_somebody_approved_or_another_proposed(
+    commands: Commands, ada: Person, tmp_path: Path, who: str, console: Console
+) -> None:
+    (tmp_path / "other.txt").write_text("four\n")
+    first = answer(commands, ada, "please collect lines.txt")
+    agent = console.agent(ada)
+    if who == "approved":
+        plan = agent.outcome(first.run or "").plan
+        assert plan is not None
+        agent.answer(first.run or "", Consent(plan.id, "test", approved=True))
+    corrects = Person("bea", ada.role) if who == "another" else ada
+    said = [Turn("user", "please collect lines.txt"), Turn("agent", "", first.draft, first.run)]
+    assert commands.answer(Call("no, other.txt", corrects, turns=lambda: said)).run
+    assert agent.outcome(first.run or "").status == ("approved" if who == "approved" else "waiting")
 
 
 def test_a_question_in_plain_language_is_answered_from_the_record(commands: Commands, ada: Person) -> None:
