@@ -123,7 +123,14 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
     with listen(host, port) as bound:
         shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
         app = application(console, host, port)
-        run(app, bound, f"http://{shown}:{port}", when_ready=console.start, when_over=console.close)
+        run(
+            app,
+            bound,
+            f"http://{shown}:{port}",
+            when_ready=console.start,
+            when_over=console.close,
+            is_proxied=bool(console.settings.console.allowed_hosts),
+        )
 
 
 def application(console: Console, host: str, port: int) -> App:

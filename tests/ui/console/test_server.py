@@ -42,6 +42,31 @@ run(app, listen("127.0.0.1", 0), "here", when_ready=lambda: os.kill(os.getpid(),
 """
 
 
+WHO_ASKS = """
+import http.client, os, signal, threading
+from opswright.ui.console.server import listen, run
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+def ask():
+    connection = http.client.HTTPConnection("127.0.0.1", bound.getsockname()[1])
+    connection.request("GET", "/", headers={"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"})
+    print(connection.getresponse().read().decode(), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+bound = listen("127.0.0.1", 0)
+run(app, bound, "here", when_ready=ask, is_proxied=IS_PROXIED)
+"""
+
+
 @pytest.fixture
 def console(workspace: Workspace) -> Console:
     return Console(Registry([]), workspace.settings)
@@ -88,6 +113,28 @@ def test_the_console_ends_although_a_page_asks_while_it_does() -> None:
     program = [sys.executable, "-c", ASKED_WHILE_IT_ENDS]
     done = subprocess.run(program, capture_output=True, text=True, timeout=40)
     assert done.returncode == 0, done.stderr[-1500:]
+
+
+@pytest.mark.parametrize(("is_proxied", "known_as"), [(False, "127.0.0.1"), (True, "10.9.8.7")])
+def test_only_a_proxy_says_from_where_somebody_asks(is_proxied: bool, known_as: str) -> None:
+    """Else who guesses passwords gives each try an address of its own, and never waits."""
+    program = [sys.executable, "-c", WHO_ASKS.replace("IS_PROXIED", str(is_proxied))]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.stdout.strip() == known_as
+
+
+def test_a_proxy_is_known_by_the_names_that_are_allowed_for_it(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(app, "run", lambda *args, is_proxied, **more: told.append(is_proxied))
+    monkeypatch.setattr(app, "end_on_sigterm", lambda: None)
+    for names in ([], ["ops.example.org"]):
+        parts = console.settings.console.model_copy(update={"allowed_hosts": names})
+        console.settings = console.settings.model_copy(update={"console": parts})
+        app.serve(console, "127.0.0.1", 0)
+    assert told == [False, True]
 
 
 @pytest.mark.parametrize(
