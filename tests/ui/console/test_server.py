@@ -14,6 +14,7 @@ from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.ui.console import app
 from opswright.ui.console.auth.login_page import _target
+from opswright.ui.console.auth.users import Person
 from opswright.ui.console.console import Console
 from opswright.ui.console.server import listen
 
@@ -107,6 +108,18 @@ def test_uploads_lie_in_the_workspace_closed_to_others(
     folder = app._uploads_folder(console)
     assert folder == console.workspace.root / "uploads"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_who_may_upload_is_who_may_change_something(console: Console, workspace: Workspace) -> None:
+    console.users = {role: Person(role, role) for role in ("viewer", "operator", "stranger")}
+    console.logins, console.cookie = {f"token of {name}": name for name in console.users}, "c"
+    may = {name: app._may_upload(console, {"c": f"token of {name}"}) for name in console.users}
+    assert may == {"viewer": False, "operator": True, "stranger": False}
+    assert not app._may_upload(console, {}) and not app._may_upload(console, {"c": "forged"})
+    console.users = None
+    assert app._may_upload(console, {}) is console.may_change(console.person(None))
+    (workspace.root.parent / "policy.yaml").write_text("roles: 3")
+    assert not app._may_upload(console, {})
 
 
 def test_the_console_ends_although_a_page_asks_while_it_does() -> None:
