@@ -141,6 +141,7 @@ class Agent:
         (AskError, IntegrityError) and leaves no run behind.
         """
         proposal = self.plan_for(ask) if isinstance(ask, Ask) else ask
+        proposal.plan.check_unaltered()
         _ = self.principal  # an unknown role is said before anything is recorded
         run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         since = time.time()
@@ -161,6 +162,7 @@ class Agent:
         that the plan has not or a name that is none, IntegrityError when the run has another plan.
         """
         plan = proposal.plan
+        plan.check_unaltered()
         if not _RUN_ID.fullmatch(run_id):
             raise AskError(
                 f"invalid run name '{run_id[:80]}': expected up to 64 letters, digits and hyphens."

@@ -77,6 +77,18 @@ class Plan(_Frozen):
         """64 hex digits."""
         return sha256_json(self.model_dump(mode="json"))
 
+    def model_post_init(self, context: Any) -> None:
+        """Have its id made of what it is now: what is altered later has another."""
+        _ = self.id
+
+    def check_unaltered(self) -> None:
+        """IntegrityError for a plan whose arguments or inputs were set anew since it was made."""
+        if sha256_json(self.model_dump(mode="json")) != self.id:
+            raise IntegrityError(
+                f"plan {self.id[:12]} was altered after it was made, and nothing was run. Make another plan "
+                "with what is wanted: consent is to what a plan said when it got its id."
+            )
+
     @property
     def effect(self) -> Effect:
         """The strongest effect of its steps."""

@@ -8,6 +8,7 @@ import unicodedata
 _JOINERS = "\u200c\u200d"  # Persian words and family emoji need them
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters by their category, nothing to the eye
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def is_unseen(character: str) -> bool:
@@ -42,6 +43,11 @@ def escaped_json(text: str) -> str:
 def one_line(text: str) -> str:
     """The text with its line breaks and tabs folded into single spaces."""
     return re.sub(r" *[\t\r\n][ \t\r\n]*", " ", text).strip(" \t\r\n")
+
+
+def no_formula(text: str) -> str:
+    """The text as a cell of a CSV file: with a ' before what a spreadsheet would run."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _escape(character: str) -> str:

@@ -15,6 +15,7 @@ from ..core.artifact_refs import ArtifactRef, ClassifierRef, parse_ref
 from ..core.artifacts import ArtifactStore
 from ..core.errors import AskError
 from ..core.suite_source import suite_name
+from ..core.text import no_formula
 from ..core.workspace import Workspace
 from ..record.index import LedgerIndex
 from .lineage import ReportLineage, report_lineage
@@ -190,7 +191,10 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render(lines: Sequence[LeaderboardRow], form: str = "table") -> str:
-    """The lines in one of FORMATS, without the last line's end; table is plain text."""
+    """The lines in one of FORMATS, without the last line's end; table is plain text.
+
+    In CSV a text that a spreadsheet would take for a formula has a ' before it.
+    """
     if form == "json":
         return json.dumps([asdict(line) for line in lines], indent=2, sort_keys=True)
     if form == "csv":
@@ -199,7 +203,8 @@ def render(lines: Sequence[LeaderboardRow], form: str = "table") -> str:
         writer.writeheader()
         for line in lines:
             kept = {**asdict(line), **{name: " ".join(getattr(line, name)) for name in _LISTS}}
-            writer.writerow({**kept, "slices": json.dumps(line.slices, sort_keys=True)})
+            told = {name: no_formula(cell) if isinstance(cell, str) else cell for name, cell in kept.items()}
+            writer.writerow({**told, "slices": json.dumps(line.slices, sort_keys=True)})
         return out.getvalue().removesuffix("\n")
     if form == "md":
         return markdown_table(_HEAD, [_cells(line) for line in lines])

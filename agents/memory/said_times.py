@@ -69,9 +69,9 @@ def _window(asked: str, now: datetime) -> tuple[re.Match[str], datetime, datetim
     if match := _DATE.search(asked):
         try:
             day = datetime(int(match[1]), int(match[2]), int(match[3]), tzinfo=UTC)
-        except ValueError:
+            return match, day, day + _DAY
+        except (ValueError, OverflowError):  # no day, or the last one there is
             return None
-        return match, day, day + _DAY
     if match := _WEEKDAY.search(asked):
         day = today - ((today.weekday() - _WEEKDAYS.index(match[1])) % 7 or 7) * _DAY
         return match, day, day + _DAY

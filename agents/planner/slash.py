@@ -18,6 +18,7 @@ from ...core.inputs import annotation_options, types_in
 from ...core.pins import with_pins
 from ...core.plan_file import single_step
 from ...core.registry import Registry
+from ...core.strict_yaml import parse_yaml
 from .base import Ask, Proposal, Turn
 from .values import named_values, path_values, takes_path
 
@@ -107,8 +108,6 @@ class SlashPlanner:
 
 def parse_value(request: type[BaseModel], name: str, text: str, artifacts: ArtifactStore) -> Any:
     """What a command's text means for a request's field: YAML, a comma list or a shortened reference."""
-    import yaml
-
     options = list(annotation_options(request.model_fields[name].annotation))
     kind = text.partition(":")[0]
     if kind in REF_TYPES and any(getattr(option, "kind", None) == kind for option in options):
@@ -123,10 +122,7 @@ def parse_value(request: type[BaseModel], name: str, text: str, artifacts: Artif
         request.model_fields[name].annotation, artifacts
     ):
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise AskError(f"cannot read the value of '{name}': {error}") from error
+    return parse_yaml(text, f"the value of '{name}'").data
 
 
 def value_choices(annotation: Any, artifacts: ArtifactStore) -> list[str]:

@@ -185,9 +185,16 @@ class VectorCollection:
         }
 
 
+_NO_CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in range(32)}
+
+
 def is_one_of(column: str, values: Sequence[str]) -> str:
-    """The condition that a text column holds one of some values, however those are written."""
-    return f"{column} in {json.dumps([_plain(value) for value in values], ensure_ascii=False)}"
+    """The condition that a text column holds one of some values, however those are written.
+
+    A control character, for which Milvus has no escape, is one that no column holds.
+    """
+    plain = [_plain(value).translate(_NO_CONTROL) for value in values]
+    return f"{column} in {json.dumps(plain, ensure_ascii=False)}"
 
 
 def cut_bytes(text: str, most: int) -> str:

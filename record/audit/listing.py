@@ -10,6 +10,7 @@ from typing import IO, Literal
 
 from ...core.errors import AskError, did_you_mean
 from ...core.files import canonical_json
+from ...core.text import no_formula
 from ...core.workspace import Workspace
 from ..index import Criteria, LedgerIndex
 from ..ledger import Ledger, Record
@@ -32,7 +33,6 @@ _COLUMNS = (
     ),
     *("artifacts", "environment", "detail", "prev", "hash"),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 def list_records(workspace: Workspace, **filters: str | None) -> Iterator[Record]:
@@ -105,5 +105,4 @@ def _write_csv(records: Iterator[Record], out: IO[str]) -> int:
 def _cell(value: object) -> str:
     if isinstance(value, dict | list):
         return canonical_json(value).decode()
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return no_formula("" if value is None else str(value))

@@ -133,7 +133,14 @@ def test_a_time_in_words_is_a_time_of_the_calendar(question: str, since: str, un
 
 @pytest.mark.parametrize(
     "question",
-    ["what did the last run do?", "may I deploy?", "on 2026-13-45", "99999 weeks ago", "in march 9999"],
+    [
+        "what did the last run do?",
+        "may I deploy?",
+        "on 2026-13-45",
+        "on 9999-12-31",
+        "99999 weeks ago",
+        "in march 9999",
+    ],
 )
 def test_what_names_no_time_is_no_time(question: str) -> None:
     assert said_time(question, NOW) is None

@@ -45,6 +45,11 @@ def test_a_short_reference_is_made_whole(planner: SlashPlanner) -> None:
         ("/collect source=lines.txt source=lines.txt", "given twice"),
         ("/collect source='lines", "Quote values"),
         ("/collect source=lines.txt least_rows=-1", "greater than or equal to 0"),
+        ("/collect source=lines.txt least_rows='[&a [x], *a]'", "aliases are not supported"),
+        ("/collect source=lines.txt least_rows=2026-13-45", "cannot be read as timestamp"),
+        ("/collect source=lines.txt least_rows=.inf", "not a finite number"),
+        ("/collect source=lines.txt least_rows='{a: 1, a: 2}'", "'a' is given twice"),
+        ("/collect source=lines.txt least_rows=" + "[" * 5000, "nested deeper than 100 levels"),
         ("/train data=dataset:ffffff", "matches 0 artifacts"),
         ("/train data=dataset:12", "at least 6 digits"),
     ],
@@ -52,6 +57,12 @@ def test_a_short_reference_is_made_whole(planner: SlashPlanner) -> None:
 def test_a_wrong_command_is_explained(planner: SlashPlanner, text: str, message: str) -> None:
     with pytest.raises(AskError, match=message):
         planner.propose(Ask("slash", text))
+
+
+def test_a_command_that_would_grow_without_bound_is_refused_at_once(planner: SlashPlanner) -> None:
+    tenfold = ", ".join(f"&a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8))
+    with pytest.raises(AskError, match="aliases are not supported"):
+        planner.parse(f"/collect source=lines.txt least_rows='[&a0 [x], {tenfold}]'")
 
 
 def test_completion_offers_skills_then_names_then_values(planner: SlashPlanner) -> None:

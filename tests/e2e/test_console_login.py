@@ -75,6 +75,26 @@ def log_in(page: Page, name: str, password: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
+def test_no_request_to_gradio_brings_a_file_of_the_machine_out(page: Page, console: Any) -> None:
+    """Whatever a part of a page takes, Gradio would copy a file it is told of to where files are served."""
+    page.goto(f"{console.url}/ledger")
+    log_in(page, "ines", PASSWORD)
+    page.wait_for_selector("#ledger-table tbody tr")
+    (cookie,) = page.context.cookies()
+    session = f"{cookie['name']}={cookie['value']}"
+    users = console.folder / ".opswright" / "users.json"
+    file = {"path": str(users), "meta": {"_type": "gradio.FileData"}}
+    count = len(json.loads(ask(console, "GET", "/config", Cookie=session)[1])["dependencies"])
+    for number in range(count):
+        body = json.dumps({"data": [file] * 12, "fn_index": number, "session_hash": "s"})
+        for way in ("run/predict", "queue/join"):
+            assert ask(console, "POST", f"/gradio_api/{way}", body, Cookie=session)[0] == 403
+    uploads = console.folder / ".opswright" / "uploads"
+    assert [path for path in uploads.rglob("*") if path.is_file()] == []
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_selector("text=Log in to the console.")
+
+
 def test_a_person_logs_in_acts_under_their_name_and_logs_out(page: Page, console: Any) -> None:
     for path in ("/config", "/gradio_api/info", "/theme.css", "/ledger/export/records.jsonl"):
         assert ask(console, "GET", path)[0] == 401

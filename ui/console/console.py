@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.contract import Effect
@@ -15,6 +16,7 @@ from ...core.settings import Settings, load_settings
 from ...core.workspace import Workspace
 from ...record.ledger import Ledger
 from .auth.users import Person
+from .uploads import KEPT
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent
@@ -120,6 +122,29 @@ class Console:
         """HeldError for who may run nothing that changes anything."""
         if not self.may_change(person):
             raise HeldError(f"role '{person.role}' may not {what}.")
+
+    def check_may_propose(self, person: Person, what: str) -> None:
+        """HeldError for who may propose nothing that changes anything."""
+        agent = self.agent(person)
+        grants = [agent.policy.rules.roles[role] for role in agent.principal.roles]
+        if not any(set(grant.propose) - {Effect.READS} for grant in grants):
+            raise HeldError(f"role '{person.role}' may not {what}.")
+
+    def check_within_project(self, path: Path) -> None:
+        """AskError for a file that who logs in may not have read out: one of the machine, or the workspace's.
+
+        Without logins everybody is who started the console, and may read what that person may.
+        """
+        if self.users is None:
+            return
+        project, home = Path.cwd().resolve(), self.workspace.root.resolve()
+        place = path.resolve()
+        is_ours = place.is_relative_to(project) and not place.is_relative_to(home)
+        if not is_ours and not place.is_relative_to(home / KEPT):
+            raise AskError(
+                f"'{str(path)[:80]}' is no file of this project. Where people log in, the chat reads plans "
+                f"below {project} and those that were uploaded."
+            )
 
     def principal(self, person: Person) -> Principal:
         """A person as records and the policy name them: by their login, or as whoever runs the console."""

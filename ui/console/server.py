@@ -65,9 +65,12 @@ def run(
     url: str,
     when_ready: Callable[[], object],
     when_over: Callable[[], object] = lambda: None,
+    *,
+    is_proxied: bool = False,
 ) -> None:
     """Serve until SIGTERM, after which it returns, or Ctrl-C, which is a KeyboardInterrupt.
 
+    is_proxied: a proxy on this machine says who asks (X-Forwarded-For); else nobody else may say that.
     Neither waits for open pages: their streams never end by themselves. What a thread is still doing ends
     with the process, as in a crash; `opswright resume RUN` continues a run.
     """
@@ -105,6 +108,7 @@ def run(
         access_log=False,
         server_header=False,
         ws="none",
+        proxy_headers=is_proxied,
     )
     server = Server(config)
     with asyncio.Runner() as runner:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
-
+from ....core.errors import AskError
+from ....core.strict_yaml import parse_yaml
 from .text import Token, key_of_word
 
 _REQUEST = re.compile(r"(?P<name>[a-z][a-z-]*)[ (:=]*(?P<braces>\{[^{}\n]{1,800}\})\)?", re.IGNORECASE)
@@ -16,8 +16,8 @@ _MOST = 40  # names in one
 def mapping_of(text: str) -> dict[str, Any] | None:
     """What stands in braces as names with plain values; None where it is anything else."""
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:
+        found = parse_yaml(text, "braces").data
+    except AskError:
         return None
     if not isinstance(found, dict) or not 0 < len(found) <= _MOST:
         return None

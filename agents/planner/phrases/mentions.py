@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from ....core.artifact_refs import REF_TYPES, ArtifactRef
 from .amounts import number_of
@@ -157,20 +158,26 @@ def is_older(tokens: list[Token], at: int) -> bool:
 
 def _noun(tokens: list[Token], at: int, taken: set[int]) -> tuple[int, tuple[str, ...]]:
     """How many words name a kind of artifact here, and which kinds they may mean."""
-    best = 0
-    kinds: list[str] = []
-    for ref in REF_TYPES.values():
+    said = _said_of_kinds(tuple(REF_TYPES.values()))
+    for length in range(max(map(len, said)), 0, -1):
+        keys = tuple(token.key for token in tokens[at : at + length])
+        if len(keys) < length or any(place in taken for place in range(at, at + length)):
+            continue
+        kinds = {**said.get(keys, {}), **said.get((*keys[:-1], keys[-1].removesuffix("s")), {})}
+        if kinds:
+            return length, tuple(kind for kind in REF_TYPES if kind in kinds)
+    return 0, ()
+
+
+@cache
+def _said_of_kinds(every: tuple[type[ArtifactRef], ...]) -> dict[tuple[str, ...], dict[str, None]]:
+    """The words that name kinds of artifacts, and which: looked up at every word of a message."""
+    found: dict[tuple[str, ...], dict[str, None]] = {}
+    for ref in every:
         for said in (ref.kind.replace("-", " "), ref.kind, *ref.spoken):
             words = tuple(key_of_word(word) for word in said.split())
-            keys = tuple(token.key for token in tokens[at : at + len(words)])
-            plural = (*keys[:-1], keys[-1].removesuffix("s")) if keys else ()
-            if words not in (keys, plural) or taken & set(range(at, at + len(words))):
-                continue
-            if len(words) > best:
-                best, kinds = len(words), []
-            if len(words) == best:
-                kinds.append(ref.kind)
-    return best, tuple(dict.fromkeys(kinds))
+            found.setdefault(words, {})[ref.kind] = None
+    return found
 
 
 _SAME = {

@@ -10,6 +10,8 @@ from .phrase_patterns import PhraseMatch
 from .slots import SlotFiller
 from .text import Token, key_of_word
 
+_MOST_TRIED = 120  # words of a clause that is read by each of a skill's phrases in turn
+
 
 class PhraseChoice(MessageCues):
     """One message, and what its clauses are read as."""
@@ -36,7 +38,12 @@ class PhraseChoice(MessageCues):
         return Question(f"This reads as {names}. Which one is meant?", commands)
 
     def _worded(self, match: PhraseMatch, tokens: list[Token]) -> PhraseMatch:
-        """Of the phrases of one skill that fit, the one that leaves the fewest words over."""
+        """Of the phrases of one skill that fit, the one that leaves the fewest words over.
+
+        Of a clause that is very long, the one that fits best by itself.
+        """
+        if len(tokens) > _MOST_TRIED:
+            return match
         every = [one for one in self.lexicon.every_match(tokens) if one.skill is match.skill]
         best, fewest = match, self._left_over(match, tokens) if len(every) > 1 else 0
         for one in every:

@@ -10,7 +10,7 @@ from .clause_tokens import ClauseTokens
 from .drafts import PlanDraft, StepDraft
 from .fields import FieldWords, field_words, is_of
 from .lexicon import DESCRIBING, Lexicon
-from .mentions import mentions_in
+from .mentions import Mention, mentions_in
 from .supplies import Supplies
 from .surroundings import Surroundings
 from .text import key_of_word, words
@@ -36,6 +36,7 @@ class PlaceSlots:
         self._at_hand = at_hand  # what "it" may be besides: references and paths, the last spoken of first
         self._supplies = Supplies(lexicon, around, draft, at_hand)
         self._supplies.told = list(told)
+        self._spans: tuple[frozenset[int], list[Mention]] | None = None  # by what was taken then
 
     def _places(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Paths, addresses, and quoted names of files."""
@@ -84,6 +85,7 @@ class PlaceSlots:
 
     def _names(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
         """Suites, endpoints and files that a word names."""
+        self._spans = None  # of another clause
         nested = [
             inner for one in fields if one.model and one.is_required for inner in field_words(one.model)
         ]
@@ -143,8 +145,14 @@ class PlaceSlots:
         others = [n for n, key in enumerate(keys) if key in self._around.endpoints and n != at]
         if not others:
             return False
-        spans = mentions_in(clause.tokens, clause.taken, self._around)
-        return any(one.start <= at < one.end and one.endpoint for one in spans)
+        return any(one.start <= at < one.end and one.endpoint for one in self._mentioned(clause))
+
+    def _mentioned(self, clause: ClauseTokens) -> list[Mention]:
+        """Every mention in the clause, looked for anew only where more was taken since."""
+        taken = frozenset(clause.taken)
+        if self._spans is None or self._spans[0] != taken:
+            self._spans = taken, mentions_in(clause.tokens, clause.taken, self._around)
+        return self._spans[1]
 
     def _is_folder(self, clause: ClauseTokens, at: int, fields: list[FieldWords]) -> bool:
         """Whether a word names a folder: beside that word, or where nothing but a path can stand."""

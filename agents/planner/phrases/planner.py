@@ -30,11 +30,11 @@ from .nearest import nearest_skills
 from .phrase_choice import PhraseChoice
 from .phrase_patterns import PhraseMatch
 from .record_answers import answer_from_record
-from .refusals import LONGEST, refusal
+from .refusals import LONGEST, MOST_WORDS, refusal
 from .repeats import Repeats
 from .self_corrections import halves_of, is_corrected, without_telling
 from .slots import SlotFiller
-from .text import Token, shown, words
+from .text import Token, shown, tokens_of, words
 from .word_values import flag_said
 from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
 
@@ -55,7 +55,7 @@ class PhrasesPlanner:
     def propose(self, ask: Ask, conversation: Sequence[Turn]) -> PlannerReply:
         """The reply to a sentence; nothing is recorded or run."""
         text = ask.text.strip()
-        if len(text) > LONGEST:
+        if len(text) > LONGEST or len(tokens_of(text)) > MOST_WORDS:
             return Declined(refusal("long", ""), "long")
         if found := unseen_in(text.replace("\n", " ").replace("\t", " ")):
             return Declined(refusal("unseen", found), "unseen")

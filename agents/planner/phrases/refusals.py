@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....core.text import one_line
 
 LONGEST = 2_000  # characters of a message
+MOST_WORDS = 400  # words, numbers and marks of a message; some of what is done grows with their square
 _WHY = {
     "destructive": "nothing here deletes, wipes or stops things on a sentence",
     "approval": "no sentence gives consent or waives a gate: a person approves the plan's card or its id",
@@ -15,7 +16,7 @@ _WHY = {
     "negated": "it says not to",
     "command": "a command stands alone, as the whole message",
     "unseen": "it holds characters that show nothing or move text",
-    "long": f"it is longer than {LONGEST:,} characters",
+    "long": f"it is longer than {LONGEST:,} characters, or {MOST_WORDS} words, numbers and marks",
 }
 
 

@@ -114,7 +114,7 @@ def is_typo_of(word: str, known: str) -> bool:
         return True
     if not word.isascii() or len(known) < 4 or abs(len(word) - len(known)) > 2:
         return False
-    if _is_inflected(word, known) or _is_inflected(known, word) or word[0] != known[0]:
+    if word[0] != known[0] or _is_inflected(word, known) or _is_inflected(known, word):
         return False
     most = 2 if min(len(known), len(word)) >= 7 else 1
     return distance(word, known) <= most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -232,6 +233,33 @@ def test_a_phrase_is_understood_in_a_tenth_of_a_second(ask: Any) -> None:
         ask("clean data/tickets.csv, train tiny on it and evaluate it on tickets")
         taken.append(time.process_time() - began)
     assert sorted(taken)[4] < 0.1
+
+
+@pytest.mark.parametrize("piece", ["promote shop ", "1 ", "twenty ", "x,"])
+def test_no_message_keeps_everybody_else_waiting(ask: Any, piece: str) -> None:
+    """One person's message is read in the process that answers all: its work must not grow without bound."""
+    ask("evaluate the last checkpoint on tickets")
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+        if calls > 4_000_000:
+            raise OverflowError("more work than any message may make")
+
+    for lead in ("", "train "):
+        for size in (390, 1_990 // len(piece)):  # as much as is read, and as much as can be said
+            calls, text = 0, lead + piece * size
+            sys.setprofile(count)
+            try:
+                ask(text[:1_995])
+            finally:
+                sys.setprofile(None)
+
+
+def test_a_value_in_braces_that_is_none_is_not_read(ask: Any) -> None:
+    for value in ("2026-13-45", "[&x [1], *x]", "!!python/name:os.system", ".inf"):
+        assert isinstance(ask(f"train tiny on new.csv with shape={{a: {value}}}"), Declined | Question)
 
 
 @pytest.mark.parametrize("said", ["count the words of {}", "please erase the doubles from {}"])

@@ -14,6 +14,7 @@ from opswright.core.registry import Registry
 from opswright.core.workspace import Workspace
 from opswright.ui.console import app
 from opswright.ui.console.auth.login_page import _target
+from opswright.ui.console.auth.users import Person
 from opswright.ui.console.console import Console
 from opswright.ui.console.server import listen
 
@@ -39,6 +40,31 @@ async def app(scope, receive, send):
     await send({"type": "lifespan.shutdown.complete"})
 
 run(app, listen("127.0.0.1", 0), "here", when_ready=lambda: os.kill(os.getpid(), signal.SIGTERM))
+"""
+
+
+WHO_ASKS = """
+import http.client, os, signal, threading
+from opswright.ui.console.server import listen, run
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+def ask():
+    connection = http.client.HTTPConnection("127.0.0.1", bound.getsockname()[1])
+    connection.request("GET", "/", headers={"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"})
+    print(connection.getresponse().read().decode(), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+bound = listen("127.0.0.1", 0)
+run(app, bound, "here", when_ready=ask, is_proxied=IS_PROXIED)
 """
 
 
@@ -84,10 +110,44 @@ def test_uploads_lie_in_the_workspace_closed_to_others(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_who_may_upload_is_who_may_change_something(console: Console, workspace: Workspace) -> None:
+    console.users = {role: Person(role, role) for role in ("viewer", "operator", "stranger")}
+    console.logins, console.cookie = {f"token of {name}": name for name in console.users}, "c"
+    may = {name: app._may_upload(console, {"c": f"token of {name}"}) for name in console.users}
+    assert may == {"viewer": False, "operator": True, "stranger": False}
+    assert not app._may_upload(console, {}) and not app._may_upload(console, {"c": "forged"})
+    console.users = None
+    assert app._may_upload(console, {}) is console.may_change(console.person(None))
+    (workspace.root.parent / "policy.yaml").write_text("roles: 3")
+    assert not app._may_upload(console, {})
+
+
 def test_the_console_ends_although_a_page_asks_while_it_does() -> None:
     program = [sys.executable, "-c", ASKED_WHILE_IT_ENDS]
     done = subprocess.run(program, capture_output=True, text=True, timeout=40)
     assert done.returncode == 0, done.stderr[-1500:]
+
+
+@pytest.mark.parametrize(("is_proxied", "known_as"), [(False, "127.0.0.1"), (True, "10.9.8.7")])
+def test_only_a_proxy_says_from_where_somebody_asks(is_proxied: bool, known_as: str) -> None:
+    """Else who guesses passwords gives each try an address of its own, and never waits."""
+    program = [sys.executable, "-c", WHO_ASKS.replace("IS_PROXIED", str(is_proxied))]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.stdout.strip() == known_as
+
+
+def test_a_proxy_is_known_by_the_names_that_are_allowed_for_it(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(app, "run", lambda *args, is_proxied, **more: told.append(is_proxied))
+    monkeypatch.setattr(app, "end_on_sigterm", lambda: None)
+    for names in ([], ["ops.example.org"]):
+        parts = console.settings.console.model_copy(update={"allowed_hosts": names})
+        console.settings = console.settings.model_copy(update={"console": parts})
+        app.serve(console, "127.0.0.1", 0)
+    assert told == [False, True]
 
 
 @pytest.mark.parametrize(

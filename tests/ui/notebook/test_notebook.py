@@ -20,7 +20,7 @@ import pytest
 
 from opswright import Workspace
 from opswright.agents.agent import Agent, RunOutcome
-from opswright.core.errors import AskError, BackendError, DeniedError, HeldError, NeedsError
+from opswright.core.errors import AskError, BackendError, DeniedError, HeldError, IntegrityError, NeedsError
 from opswright.core.registry import Registry
 from opswright.core.settings import load_settings
 from opswright.core.workspace import Workspace as CoreWorkspace
@@ -73,6 +73,25 @@ def test_a_call_that_makes_something_is_a_plan_and_runs_nothing(ws: NotebookWork
     assert isinstance(plan, ProposedPlan) and plan.effect == "writes"
     assert "nothing was run" in repr(plan) and ".apply()" in plan._repr_html_()
     assert len(ws.runs()) == len(ws.artifacts()) == len(ws.ledger()) == 0
+
+
+def test_a_plan_that_is_altered_in_place_is_not_the_one_that_was_seen(
+    ws: NotebookWorkspace, tmp_path: Path
+) -> None:
+    (tmp_path / "other.txt").write_text("never shown\n")
+    alter: tuple[Callable[[Any], object], ...] = (
+        lambda plan: plan.steps[0].arguments.update(source="other.txt"),
+        lambda plan: plan.steps[0].arguments.update(least_rows=3),
+        lambda plan: plan.inputs.clear(),
+        lambda plan: plan.gates.update(release=None),
+    )
+    for one in alter:
+        plan = proposed(ws.skills.collect(source="lines.txt"))
+        one(plan.plan)
+        for go in (lambda plan: plan.apply(), lambda plan: plan.apply(approve=plan.id), ProposedPlan.propose):
+            with pytest.raises(IntegrityError, match="altered after it was made"):
+                go(plan)
+    assert len(ws.runs()) == len(ws.ledger()) == 0
 
 
 def test_apply_carries_it_out_in_the_callers_name_with_consent_in_the_record(ws: NotebookWorkspace) -> None:

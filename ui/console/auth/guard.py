@@ -31,9 +31,7 @@ _READS = re.compile(
     r"/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|(assets|static|ledger/export)/.+"
     r"|gradio_api/(queue/data|heartbeat/[^/]+|upload_progress|info|app_id|login_check|theme\.css|file=.+))"
 )
-_JSON_WRITES = re.compile(
-    r"/call/[a-z]+/[a-z_]+|/gradio_api/(queue/join|run/[^/]+|component_server|cancel|reset)/?"
-)
+_JSON_WRITES = re.compile(r"/call/[a-z]+/[a-z_]+|/gradio_api/(queue/join|run/[^/]+|cancel|reset)/?")
 _UPLOAD = re.compile(r"/gradio_api/upload/?")
 LOG_IN, LOG_OUT = "/login", "/logout"
 _OPEN = (LOG_IN, "/robots.txt")
@@ -81,6 +79,7 @@ class Guard:
     uploads: Path  # the only folder that files are served from
     most_upload_bytes: int
     logged_in: Callable[[Mapping[str, str]], bool] = field(default=lambda cookies: True)
+    may_upload: Callable[[Mapping[str, str]], bool] = field(default=lambda cookies: True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have the application answer it."""
@@ -99,7 +98,8 @@ class Guard:
         try:
             self._check_source(scope["method"], headers)
             self._check_route(scope["method"], path)
-            if path not in _OPEN and not self.logged_in(_cookies(headers.get("cookie", ""))):
+            cookies = _cookies(headers.get("cookie", ""))
+            if path not in _OPEN and not self.logged_in(cookies):
                 await self._send_to_log_in(scope, is_page, dressed)
                 return
             if path.startswith(_FILE):
@@ -107,9 +107,11 @@ class Guard:
             if is_page:  # the guard marks the inline scripts, so it must be able to read the page
                 scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
             if scope["method"] == "POST" and _UPLOAD.fullmatch(path):
+                if not self.may_upload(cookies):
+                    raise Refused(403, "your role may not upload a file.")
                 await self._upload(scope, _limited(receive, headers, self.most_upload_bytes), dressed)
             elif scope["method"] == "POST" and _JSON_WRITES.fullmatch(path):
-                await self.app(scope, await _checked_json(receive, headers), dressed)
+                await self.app(scope, await _checked_json(receive, headers, path), dressed)
             elif scope["method"] == "POST":
                 await self.app(scope, _limited(receive, headers, 1 << 16), dressed)
             else:
@@ -259,8 +261,12 @@ def _limited(receive: Receive, headers: Mapping[str, str], most_bytes: int) -> R
     return limited
 
 
-async def _checked_json(receive: Receive, headers: Mapping[str, str]) -> Receive:
-    """The body as JSON in which no file is an address: Gradio would fetch it."""
+async def _checked_json(receive: Receive, headers: Mapping[str, str], path: str) -> Receive:
+    """The body as JSON, in which Gradio is told of no file.
+
+    It would fetch an address, and copy a file of the machine to where files are served from, whatever the
+    page's part takes. None of its pages sends one.
+    """
     limited = _limited(receive, headers, _MOST_JSON_BYTES)
     body, more = b"", True
     while more:
@@ -270,11 +276,9 @@ async def _checked_json(receive: Receive, headers: Mapping[str, str]) -> Receive
         body += message.get("body", b"")
         more = message.get("more_body", False)
     try:
-        value = json.loads(body) if body else None
+        json.loads(body or b"null", object_pairs_hook=_no_file if path.startswith(_API) else None)
     except (ValueError, RecursionError) as error:
         raise Refused(400, "the body is not valid JSON.") from error
-    if _names_an_address(value):
-        raise Refused(403, "files must be uploaded; addresses are not accepted.")
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -283,13 +287,10 @@ async def _checked_json(receive: Receive, headers: Mapping[str, str]) -> Receive
     return again
 
 
-def _names_an_address(value: object) -> bool:
-    if isinstance(value, dict):
-        path = value.get("path")
-        if "meta" in value and isinstance(path, str) and ":" in path[:12]:
-            return True
-        return any(map(_names_an_address, value.values()))
-    return isinstance(value, list) and any(map(_names_an_address, value))
+def _no_file(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object that Gradio could take for a file, also where its path is given twice."""
+    if any(name == "path" for name, _ in pairs):
+        raise Refused(403, "files must be uploaded; paths and addresses are not accepted.")
 
 
 def _cookies(header: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from ..console import Console
 from ..pages.mlflow_pages import MlflowPages
 from ..uploads import KEPT
 from . import blocks
-from .commands import Call, Command, Commands, Reply
+from .commands import COMPILED, PLANS, Call, Command, Commands, Reply
 from .run_service import RunService
 
 _GOAL = 90
@@ -31,9 +31,9 @@ def make_commands(console: Console, run_service: RunService, mlflow: MlflowPages
 def _about_runs(answers: _Answers) -> list[Command]:
     return [
         Command("plan", "/plan FILE", "Show what a plan file would do, to approve or reject.", answers.plan,
-                values="plans", least=1, check=answers.is_file),
+                values="plans", least=1, check=lambda words: answers.is_file(words, PLANS)),
         Command("apply", "/apply [FILE]", "Carry out a compiled plan, or the plan shown last.", answers.apply,
-                values="compiled", check=answers.is_file),
+                values="compiled", check=lambda words: answers.is_file(words, COMPILED)),
         Command("approve", "/approve [RUN]", "Approve the waiting plan.", answers.approve,
                 values="waiting"),
         Command("deny", "/deny [RUN] [WHY]", "Reject the waiting plan.", answers.deny, values="waiting",
@@ -73,10 +73,10 @@ class _Answers:
         self._pages = pages
         self.commands: Commands
 
-    def is_file(self, words: Sequence[str]) -> None:
-        """AskError unless the first word names a file."""
+    def is_file(self, words: Sequence[str], endings: tuple[str, ...]) -> None:
+        """AskError unless the first word names a file that may be read here."""
         for given in words[:1]:
-            if not (path := self._file(given)).is_file():
+            if not (path := self._file(given, endings)).is_file():
                 raise AskError(f"file '{given}' not found (looked at {path.absolute()}).")
 
     def is_run(self, words: Sequence[str]) -> None:
@@ -117,13 +117,13 @@ class _Answers:
 
     def plan(self, call: Call) -> Reply:
         """A plan file's card."""
-        return self._proposed(call, Ask("plan_file", str(self._file(call.words[0]))))
+        return self._proposed(call, Ask("plan_file", str(self._file(call.words[0], PLANS))))
 
     def apply(self, call: Call) -> Reply:
         """A compiled plan's card, or consent to the plan shown last."""
         if not call.words:
             return self.approve(call)
-        return self._proposed(call, Ask("compiled_plan", str(self._file(call.words[0]))))
+        return self._proposed(call, Ask("compiled_plan", str(self._file(call.words[0], COMPILED))))
 
     def approve(self, call: Call) -> Reply:
         """Approve the waiting plan."""
@@ -268,10 +268,17 @@ class _Answers:
         table = blocks.table(["endpoint", "stable", "canary", "answers", "last request (UTC)"], rows)
         return [blocks.text(state, "soft"), *(blocks.text(one, "warn") for one in found["alarms"]), table]
 
-    def _file(self, given: str) -> Path:
-        """A file a person names; what was uploaded is found by its own name."""
+    def _file(self, given: str, endings: tuple[str, ...]) -> Path:
+        """A file a person names; what was uploaded is found by its own name.
+
+        AskError, whether there is one or not, for a file that who logs in may not have read out: what is
+        wrong in a plan is told with the words that stand there.
+        """
         path = Path(given)
         uploaded = self._console.workspace.root / KEPT / path.name
+        self._console.check_within_project(path)
+        if self._console.users is not None and path.suffix not in endings:
+            raise AskError(f"'{given[:80]}' is no plan: its name must end with {' or '.join(endings)}.")
         return uploaded if not path.exists() and uploaded.is_file() else path
 
     def _proposed(self, call: Call, ask: Ask) -> Reply:

@@ -158,12 +158,17 @@ class ChatService:
         """A run's plan as YAML, to be changed."""
         return {"text": self._plans.text(run)}
 
-    def check_plan(self, run: str, text: str) -> dict[str, Any]:
-        """The id of the plan that a text is; AskError, with the line, for what is wrong in it."""
+    def check_plan(self, person: Person, run: str, text: str) -> dict[str, Any]:
+        """The id of the plan that a text is; AskError, with the line, for what is wrong in it.
+
+        HeldError for who may propose nothing: a plan's id tells what is in the files that the text names.
+        """
+        self._console.check_may_propose(person, "change a plan")
         return {"plan": self._plans.check(run, text).id}
 
     def change_plan(self, person: Person, name: str, run: str, text: str) -> None:
         """Propose the changed plan in the conversation, as a run of its own."""
+        self._console.check_may_propose(person, "change a plan")
         made = self._plans.propose(person, run, text)
         self._conversations.append(name, "said", by=person.name, text=f"edited the plan of run {run}")
         self._conversations.append(name, "run", run=made)

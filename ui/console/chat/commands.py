@@ -20,6 +20,8 @@ from .planning import Planning
 from .questions import ChatQuestions, is_question
 from .run_service import RunService
 
+PLANS, COMPILED = (".yaml", ".yml"), (".json",)  # how plans' files and compiled ones end
+
 
 @dataclass
 class Reply:

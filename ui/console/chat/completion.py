@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ....agents.planner.values import path_values
-from ....core.errors import OpswrightError
+from ....core.errors import AskError, OpswrightError
 from ..console import Console
 from ..uploads import KEPT
-from .commands import Command, Commands
+from .commands import COMPILED, PLANS, Command, Commands
 from .run_service import RunService
 
 _MOST = 40
@@ -52,6 +53,8 @@ class CommandCompletion:
                 for name, message in self._commands.names().items()
                 if name.startswith(last.removeprefix("/"))
             ]
+        if self._leads_out(last.rpartition("=")[2]):
+            return []
         name = head.split()[0].removeprefix("/")
         if (command := self._commands.builtin.get(name)) is not None:
             words = self._words(command, last) if len(head.split()) == 1 else []
@@ -59,6 +62,15 @@ class CommandCompletion:
         found = self._commands.planner.complete(line)
         fields = self._console.registry.get(name).request.model_fields if found else {}
         return [_option(head, word, fields) for word in found][:_MOST]
+
+    def _leads_out(self, start: str) -> bool:
+        """Whether what was typed is a path that leads out of the project, whose folders are not listed."""
+        folder = start.rpartition("/")[0]
+        try:
+            self._console.check_within_project(Path(f"{folder}/" if "/" in start else "."))
+        except AskError:
+            return True
+        return False
 
     def _words(self, command: Command, start: str) -> list[tuple[str, str]]:
         """What a command of the chat may be followed by."""
@@ -71,7 +83,7 @@ class CommandCompletion:
         if command.values == "words":
             return [(word, "") for word in command.words if word.startswith(start)]
         if command.values in ("plans", "compiled"):
-            return self._files(start, (".yaml", ".yml") if command.values == "plans" else (".json",))
+            return self._files(start, PLANS if command.values == "plans" else COMPILED)
         if command.values in ("runs", "waiting", "running"):
             wanted = None if command.values == "runs" else command.values
             return [

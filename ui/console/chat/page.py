@@ -17,6 +17,7 @@ from ..web.frame import OwnPage
 from .chat_service import ChatService
 
 _FOLDER = Path(__file__).parent
+_FARTHEST = 1 << 48  # bytes into a conversation
 _WARM_AFTER_S = 0.3  # once the first page is shown, what the first command needs is loaded
 _WARM_ANYWAY_S = 3.0  # or when nobody has come yet
 
@@ -105,7 +106,9 @@ def _run_functions(console: Console, service: ChatService) -> list[ServerFunctio
         return reply(console, request, lambda who: service.plan_text(str(asked["run"])))
 
     def check_plan(asked: Answer, request: Any) -> Answer:
-        return reply(console, request, lambda who: service.check_plan(str(asked["run"]), str(asked["text"])))
+        return reply(
+            console, request, lambda who: service.check_plan(who, str(asked["run"]), str(asked["text"]))
+        )
 
     def change_plan(asked: Answer, request: Any) -> Answer:
         name, run, text = str(asked["conversation"]), str(asked["run"]), str(asked["text"])
@@ -147,7 +150,8 @@ class _Once:
 
 def _where(asked: Answer) -> tuple[str, int, dict[str, Any]]:
     """The conversation, how far the page has it, and the live entries it shows."""
-    cursor, live = int(asked.get("cursor", 0)), asked.get("live") or {}
-    if cursor < 0 or not isinstance(live, dict):
+    cursor, live = asked.get("cursor", 0), asked.get("live") or {}
+    is_place = isinstance(cursor, int) and 0 <= cursor <= _FARTHEST
+    if not is_place or not isinstance(live, dict) or not all(isinstance(one, dict) for one in live.values()):
         raise AskError("the page sent an invalid position. Reload it.")
     return str(asked["conversation"]), cursor, live

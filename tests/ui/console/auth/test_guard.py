@@ -63,11 +63,18 @@ def ask(
     body: bytes = b"",
     chunks: int = 1,
     logged_in: bool = True,
+    may_upload: bool = True,
     query: str = "",
     **headers: Any,
 ) -> Answer:
     guard = Guard(
-        gradio, PAGES, known_hosts("127.0.0.1", ["ops.example"]), gradio.uploads, 1000, lambda _: logged_in
+        gradio,
+        PAGES,
+        known_hosts("127.0.0.1", ["ops.example"]),
+        gradio.uploads,
+        1000,
+        lambda cookies: logged_in,
+        lambda cookies: may_upload,
     )
     given = {"host": "127.0.0.1:7860", **{name.replace("_", "-"): text for name, text in headers.items()}}
     size = max(1, -(-len(body) // chunks))
@@ -216,6 +223,12 @@ def test_a_file_of_another_type_is_refused_and_not_kept(gradio: Gradio, name: st
     )
 
 
+def test_what_somebody_may_not_upload_is_not_stored(gradio: Gradio) -> None:
+    answer = ask(gradio, "/gradio_api/upload", "POST", body=b"rows.csv", may_upload=False)
+    assert answer.status == 403 and "may not upload" in answer.body.decode()
+    assert gradio.seen == [] and list(gradio.uploads.iterdir()) == []
+
+
 def test_more_than_the_limit_is_refused_whether_or_not_it_says_how_much(gradio: Gradio) -> None:
     large = b"x" * 1001
     said = ask(gradio, "/gradio_api/upload", "POST", body=large, content_length="1001")
@@ -226,20 +239,33 @@ def test_more_than_the_limit_is_refused_whether_or_not_it_says_how_much(gradio: 
 
 
 @pytest.mark.parametrize(
-    "path", ["http://127.0.0.1:1/x", "https://evil.example/", "HTTP://evil.example", "ftp://x"]
+    "path",
+    [
+        *("http://127.0.0.1:1/x", "https://evil.example/", "HTTP://evil.example", "ftp://x", " http://x"),
+        *("/etc/passwd", "users.json", "", None, ["/etc/passwd"]),
+    ],
 )
-def test_a_file_that_is_an_address_is_refused_for_gradio_would_fetch_it(gradio: Gradio, path: str) -> None:
+def test_gradio_is_told_of_no_file_for_it_would_fetch_or_copy_it(gradio: Gradio, path: object) -> None:
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    for value in ({"data": [file]}, {"data": [{"files": [file]}]}, [[file]]):
+    for value in ({"data": [file]}, {"data": [{"files": [file]}]}, [[file]], {"event_data": file}):
         body = json.dumps(value).encode()
-        assert ask(gradio, "/gradio_api/queue/join", "POST", body=body).status == 403
+        for asked in ("queue/join", "run/predict", "run/any", "cancel", "reset"):
+            assert ask(gradio, f"/gradio_api/{asked}", "POST", body=body).status == 403
+    for body in (
+        b'{"data": [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}, "path": 1}]}',
+        b'{"data": [{"p\\u0061th": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]}',
+    ):
+        assert ask(gradio, "/gradio_api/run/predict", "POST", body=body).status == 403
+    assert ask(gradio, "/gradio_api/component_server", "POST", body=b"{}").status == 404
     assert gradio.seen == []
 
 
 def test_what_pages_send_arrives_as_it_was_sent(gradio: Gradio) -> None:
-    body = json.dumps({"data": ["see http://x", {"path": "/tmp/a.csv", "meta": {}}]}).encode()
+    body = json.dumps({"data": ["see http://x", {"name": "/tmp/a.csv", "meta": {}}]}).encode()
     assert ask(gradio, "/gradio_api/queue/join", "POST", body=body, chunks=5).status == 200
-    assert gradio.seen == [("/gradio_api/queue/join", body)]
+    own = b'{"path": "/tmp/a.csv", "name": "a.csv"}'
+    assert ask(gradio, "/call/chat/keep", "POST", body=own).status == 200
+    assert gradio.seen == [("/gradio_api/queue/join", body), ("/call/chat/keep", own)]
     assert ask(gradio, "/gradio_api/queue/join", "POST", body=b"data=x").status == 400
     assert ask(gradio, "/gradio_api/queue/join", "POST", body=b"[" * 200_000).status == 400
 

@@ -56,6 +56,53 @@ def test_a_line_that_cannot_be_sent_is_explained(commands: Commands, typed: str,
         commands.check(typed)
 
 
+@pytest.fixture
+def secret(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file beside the project; people log in, and the console was started in the project."""
+    for folder in (tmp_path / "project" / "plans", console.workspace.root / "files"):
+        folder.mkdir(parents=True)
+        (folder / "plan.yaml").write_text((tmp_path / "plan.yaml").read_text())
+    monkeypatch.chdir(tmp_path / "project")
+    console.users = {"eve": Person("eve", Role.VIEWER)}
+    (tmp_path / "secret.yaml").write_text("sk-live-0123456789")
+    Path(".env").write_text("KEY=sk-live-0123456789")
+    Path("link.yaml").symlink_to(tmp_path / "secret.yaml")
+    return tmp_path / "secret.yaml"
+
+
+def test_who_logs_in_has_no_file_of_the_machine_read_out(
+    console: Console, commands: Commands, secret: Path, tmp_path: Path
+) -> None:
+    eve = Person("eve", Role.VIEWER)
+    users = tmp_path / ".opswright" / "users.yaml"
+    users.write_text("sk-live-0123456789")
+    outside = (str(secret), "../secret.yaml", "link.yaml", str(users), ".env", "../none.yaml")
+    for path in outside:
+        for typed in (f"/plan {path}", f"/apply {path}"):
+            with pytest.raises(AskError, match=r"no file of this project|no plan") as refused:
+                answer(commands, eve, typed)
+            with pytest.raises(AskError, match=r"no file of this project|no plan"):
+                commands.answer(Call(typed, eve))
+            assert "sk-live" not in str(refused.value)
+    commands.check("/plan plans/plan.yaml")
+    commands.check("/plan plan.yaml")  # which was uploaded
+    commands.check(f"/plan {console.workspace.root / 'files' / 'plan.yaml'}")
+    console.users = None
+    commands.check(f"/plan {secret}")
+
+
+@pytest.mark.parametrize("typed", ["/collect source=", "/plan "])
+def test_no_folder_outside_the_project_is_listed_to_who_logs_in(
+    completion: CommandCompletion, console: Console, secret: Path, typed: str
+) -> None:
+    for start in ("/", "/e", "../", "../s", "plans/../../", "../.opswright/", f"{secret.parent}/"):
+        assert completion.options(f"{typed}{start}") == []
+    assert [one.label for one in completion.options(f"{typed}pl")][:1] == ["plans/"]
+    assert completion.options(f"{typed}plans/pl")
+    console.users = None
+    assert "../secret.yaml" in [one.label for one in completion.options(f"{typed}../s")]
+
+
 def test_plain_language_that_is_no_wish_is_answered_with_the_nearest_commands(
     commands: Commands, ada: Person
 ) -> None:

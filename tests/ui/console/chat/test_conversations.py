@@ -12,6 +12,7 @@ from opswright.core.workspace import Workspace
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat.chat_service import ChatService
 from opswright.ui.console.chat.conversations import Conversations
+from opswright.ui.console.chat.page import _where
 from opswright.ui.console.console import Console
 
 
@@ -89,3 +90,19 @@ def _send(service: ChatService, person: Person, name: str, text: str) -> None:
         time.sleep(0.05)
         sent = {**service.look(name, 0, {}), "pending": sent["pending"]}
     raise AssertionError(f"no answer to {text}")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"cursor": float("inf")},
+        {"cursor": 1 << 70},
+        {"cursor": -1},
+        {"cursor": "0"},
+        {"live": {"e0": 3}},
+        {"live": [1]},
+    ],
+)
+def test_a_place_that_no_page_sends_is_refused(asked: dict[str, object]) -> None:
+    with pytest.raises(AskError, match="invalid position"):
+        _where({"conversation": "20261120-180101-a1b2c3", **asked})

@@ -11,6 +11,7 @@ from opswright.core.compile import compile_plan
 from opswright.core.errors import AskError, HeldError
 from opswright.core.plan_file import parse_plan, read_plan_file
 from opswright.core.plan_yaml import plan_yaml
+from opswright.core.settings import Role
 from opswright.ui.console.auth.users import Person
 from opswright.ui.console.chat.chat_service import ChatService
 from opswright.ui.console.chat.plan_edits import PlanEdits
@@ -50,6 +51,22 @@ def test_a_changed_plan_is_a_new_one_and_the_old_one_is_refused(
     assert (fresh.status, fresh.plan.goal) == ("waiting", "Something else")
     assert agent.outcome(run).status == "denied"
     assert agent.approval(made).approved_by == ()
+
+
+def test_who_may_propose_nothing_learns_nothing_of_files_by_editing_a_plan(
+    console: Console, run: str, tmp_path: Path
+) -> None:
+    """A plan's id holds the digests of the files that it names."""
+    service, vic = ChatService(console), Person("vic", Role.VIEWER)
+    (tmp_path / "secret.txt").write_text("sk-live-0123456789")
+    text = service.plan_text(run)["text"].replace("lines.txt", "secret.txt")
+    for ask in (
+        lambda: service.check_plan(vic, run, text),
+        lambda: service.change_plan(vic, service.new(), run, text),
+    ):
+        with pytest.raises(HeldError, match="role 'viewer' may not change a plan"):
+            ask()
+    service.close()
 
 
 def test_consent_to_the_old_plan_does_not_count_for_the_changed_one(
