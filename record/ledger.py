@@ -97,9 +97,9 @@ class Ledger:
                 file.seek(offset)
                 for line in file:
                     where = f"{segment.name} byte {offset}"
+                    if not line.endswith(b"\n") and segment == segments[-1]:
+                        return  # being written, or cut by a crash: the next append sets it aside
                     if not line.endswith(b"\n"):
-                        if segment == segments[-1]:
-                            return  # being written, or cut by a crash: the next append sets it aside
                         raise damage(where, "the line is cut")
                     record = parse_line(line, where)
                     offset += len(line)
@@ -181,21 +181,13 @@ class Ledger:
             with segment.open("rb") as file:
                 for number, line in enumerate(file, 1):
                     where = f"{segment.name} line {number}"
-                    if not line.endswith(b"\n"):
-                        if segment != segments[-1]:
-                            yield Fault(seq + 1, f"record {seq + 1} is cut ({where})")
-                            return
+                    if not line.endswith(b"\n") and segment == segments[-1]:
                         break
-                    try:
-                        record = parse_line(line, where)
-                    except IntegrityError as error:
-                        yield Fault(seq + 1, str(error))
+                    found = _checked(line, where, seq + 1, prev)
+                    yield found
+                    if isinstance(found, Fault):
                         return
-                    if message := wrong_in(record, line, seq + 1, prev):
-                        yield Fault(seq + 1, f"{message} ({where})")
-                        return
-                    seq, prev = record.seq, record.hash
-                    yield record
+                    seq, prev = found.seq, found.hash
 
     def _segments_beyond(self, after: int) -> list[Path]:
         """The files that may hold records numbered above `after`."""
@@ -257,6 +249,18 @@ class Ledger:
             return last, 0, seq, digest
         record = parse_line(_last_line(last, size), f"the last line of {last.name}")
         return last, size, record.seq, record.hash
+
+
+def _checked(line: bytes, where: str, seq: int, prev: str) -> Record | Fault:
+    """The record of a line that should have this number and follow this hash; else what is wrong with it."""
+    if not line.endswith(b"\n"):
+        return Fault(seq, f"record {seq} is cut ({where})")
+    try:
+        record = parse_line(line, where)
+    except IntegrityError as error:
+        return Fault(seq, str(error))
+    message = wrong_in(record, line, seq, prev)
+    return Fault(seq, f"{message} ({where})") if message else record
 
 
 def _offset_of(file: BinaryIO, after: int) -> int:

@@ -53,13 +53,12 @@ def records_from(ledger: Ledger, place: LedgerPlace) -> Iterator[tuple[Record, i
         with path.open("rb") as file:
             file.seek(offset)
             for line in file:
+                if not line.endswith(b"\n") and number == len(segments) - 1:
+                    return
+                where = f"{path.name} byte {offset}"
                 if not line.endswith(b"\n"):
-                    if number == len(segments) - 1:
-                        return
-                    raise IntegrityError(
-                        f"the ledger is damaged at {path.name} byte {offset}: a line is cut."
-                    )
-                record = parse_line(line, f"{path.name} byte {offset}")
+                    raise IntegrityError(f"the ledger is damaged at {where}: a line is cut.")
+                record = parse_line(line, where)
                 offset += len(line)
                 yield record, number, offset
 

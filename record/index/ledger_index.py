@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
 from ...core.errors import IntegrityError, from_system_error
@@ -238,28 +238,36 @@ class LedgerIndex:
             while True:
                 left -= 1
                 try:
-                    self._intake.bring_up()
-                    with self._database.reading() as database:
-                        return question(database)
-                except (StaleIndexError, sqlite3.Error) as error:
+                    return self._answer(question)
+                except (StaleIndexError, sqlite3.Error, OSError) as error:
                     if not left:
-                        known = from_system_error(error, "the ledger's index was written")
-                        if known is not None:
-                            raise known from error
-                        raise IntegrityError(
-                            f"the ledger in {self._ledger.folder} cannot be indexed: {error}. Nothing was "
-                            "changed; see `opswright audit verify`."
-                        ) from error
-                    self._intake.forget()
-                    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
-                        self._database.keep_private()
-                    else:
-                        self._database.replace()
-                except OSError:
-                    if not left:
-                        raise
-                    self._intake.forget()
-                    self._database.keep_private()  # the folder cannot be written
+                        self._give_up(error)
+                    self._begin_anew(error)
+
+    def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        self._intake.bring_up()
+        with self._database.reading() as database:
+            return question(database)
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Let go of an index that is damaged; of a folder that cannot be written, for one of its own."""
+        self._intake.forget()
+        if isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
+            self._database.keep_private()
+        else:
+            self._database.replace()
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        """Say that the index cannot be made, and whether that is the machine's fault."""
+        if isinstance(error, OSError):
+            raise error
+        known = from_system_error(error, "the ledger's index was written")
+        if known is not None:
+            raise known from error
+        raise IntegrityError(
+            f"the ledger in {self._ledger.folder} cannot be indexed: {error}. Nothing was changed; see "
+            "`opswright audit verify`."
+        ) from error
 
 
 def _condition(criteria: Criteria) -> tuple[str, list[Any]]:

@@ -253,17 +253,23 @@ class ChatHandler:
             await self._alive(loaded)
             exchange.asks_engine()
             try:
-                with engine_step(exchange.trace, choice.ask) as ask:
-                    async with contextlib.aclosing(self._shown(exchange, choice, ask)) as pieces:
-                        async for piece in pieces:
-                            has_said = True
-                            exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
-                            yield piece
+                async with self._asked(exchange, choice) as pieces:
+                    async for piece in pieces:
+                        has_said = True
+                        exchange.first_token_ms = exchange.first_token_ms or exchange.elapsed_ms
+                        yield piece
                 return
             except ServerDown as error:
                 self.controller.mark_unhealthy(loaded)
                 if has_said or attempt == _TRIES:  # what was sent cannot be sent again
                     raise UnavailableError(f"release {loaded.release.id} died while it answered.") from error
+
+    @contextlib.asynccontextmanager
+    async def _asked(self, exchange: Exchange, choice: AnswerChoice) -> AsyncGenerator[AsyncGenerator[str]]:
+        """One asking of the engine: the pieces that it makes."""
+        with engine_step(exchange.trace, choice.ask) as ask:
+            async with contextlib.aclosing(self._shown(exchange, choice, ask)) as pieces:
+                yield pieces
 
     async def _shown(self, exchange: Exchange, choice: AnswerChoice, ask: Generation) -> AsyncGenerator[str]:
         """What the engine makes, piece by piece, until its end; a chat's answer begins without space."""

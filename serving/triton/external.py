@@ -177,18 +177,17 @@ class ExternalTriton:
         fault = ServerDown(f"no Triton server serves {name}")
         for replica, release in self._by_load(name):
             began, question = False, await self._question(name, ask)
-            with _asking(replica):
-                try:
-                    async with aclosing(_pieces_of(replica, release, name, question)) as pieces:
-                        async for piece in pieces:
-                            began = True
-                            yield piece
-                    return
-                except ServerDown as error:
-                    fault = error
-                    replica.lose(name, str(error))
-                    if began:
-                        raise
+            try:
+                async with aclosing(_pieces_of(replica, release, name, question)) as pieces:
+                    async for piece in pieces:
+                        began = True
+                        yield piece
+                return
+            except ServerDown as error:
+                fault = error
+                replica.lose(name, str(error))
+                if began:
+                    raise
         raise fault
 
     async def _question(self, name: str, ask: Generation) -> TritonQuestion:
@@ -273,11 +272,12 @@ async def _pieces_of(
     replica: Replica, release: str, name: str, question: TritonQuestion
 ) -> AsyncGenerator[str | Completion]:
     """The pieces of one replica's answer; it serves the model no more where another release answered."""
-    async with aclosing(replica.client.stream(replica.serves[name], question)) as pieces:  # type: ignore[type-var]
-        async for piece in pieces:
-            if isinstance(piece, Completion) and piece.release != release:
-                replica.lose(name, f"it answers as {piece.release}, not as {release}")
-            yield piece
+    with _asking(replica):
+        async with aclosing(replica.client.stream(replica.serves[name], question)) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                if isinstance(piece, Completion) and piece.release != release:
+                    replica.lose(name, f"it answers as {piece.release}, not as {release}")
+                yield piece
 
 
 @contextmanager

@@ -143,6 +143,7 @@ def test_the_first_tab_offers_to_skip_to_the_content_and_every_page_has_its_head
     expect(skip).to_be_in_viewport()
     page.keyboard.press("Enter")
     expect(page.locator("#content")).to_be_focused()
+    assert page.evaluate("location.pathname") == path
 
 
 @pytest.mark.skipif(not os.environ.get("OPSWRIGHT_TEST_AXE"), reason="axe-core is not here: see .ci/run")

@@ -12,6 +12,16 @@ from ..events import IN_ORDER
 from ..waiting import waits_for_person
 from ..web.frame import top
 
+_SKIPS = """
+if (!window.skipsToContent) {
+  window.skipsToContent = true;
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("a.skip")) return;
+    event.preventDefault();
+    document.getElementById("content")?.focus();
+  });
+}
+"""  # Gradio's page has a base address of its own, from which "#content" leads to the chat
 _EVERY_S = 20  # seconds between two looks at what waits
 
 
@@ -24,7 +34,7 @@ def build(console: Console, app: gr.Blocks, name: str) -> None:
         waiting = waits_for_person(console, person)
         return top(name, person, waiting, can_log_out=console.users is not None) + title
 
-    shown = gr.HTML(top(name) + title, elem_id="top", apply_default_css=False, js_on_load=IN_ORDER)
+    shown = gr.HTML(top(name) + title, elem_id="top", apply_default_css=False, js_on_load=IN_ORDER + _SKIPS)
     told: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     app.load(show, None, shown, **told)
     gr.Timer(_EVERY_S).tick(show, None, shown, **told)
