@@ -91,6 +91,7 @@ class StepRunner:
 
     def __post_init__(self) -> None:
         self._month = MonthSpending(self.workspace)
+        self._has_looked_ahead = False  # consent to a plan one of whose inputs changed begins nothing
 
     def run(self, plan: Plan, step: StepCall) -> None:
         """Carry a step out; raises a member of the error family, after it was recorded."""
@@ -115,6 +116,11 @@ class StepRunner:
         skill = self.registry.get(step.skill)
         self._check_may_run(plan, step)
         self._check_inputs(plan, step)
+        if step.effect is not Effect.READS and not self._has_looked_ahead:
+            for later in plan.steps:
+                if later.id not in state.results and later.id != step.id:
+                    self._check_inputs(plan, later)
+            self._has_looked_ahead = True
         request = request_at(skill, arguments, self.record.folder)
         served: tuple[str, ...] = ()
         if step.effect is Effect.SERVES:

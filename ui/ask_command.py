@@ -71,7 +71,7 @@ def _show(found: CitedAnswer) -> None:
     if found.nothing and notes:
         out.print(plain(notes.pop(0), "bold", keep=""))
     for fact in found.facts:
-        records = ", ".join(f"record {seq}" for seq in fact.records)
+        records = ", ".join(f"record {seq}" for seq in fact.records if f"[record {seq}]" not in fact.text)
         out.print(plain(f"{with_ago(fact.text)}{f' [{records}]' if records else ''}", "bold", keep=""))
     if found.written_by:
         out.print(plain(found.text, keep=""))

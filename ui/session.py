@@ -94,7 +94,7 @@ class Session:
         with out.files.of_errors():
             found = self.agent(planning=_tell_planning).propose(Ask(PLAIN_LANGUAGE, text))
             if not isinstance(found, Proposal):
-                self._reply(found, out)
+                self._reply(self._timed(text, found), out)
             strength = self._strongest(found.plan)
             consent = None
             has_read = found.planned_by is not None and bool(found.planned_by.read)
@@ -108,6 +108,18 @@ class Session:
                 print(why, file=sys.stderr)
             outcome = self._drive(lambda live: live.start(found, consent), out, interactive=yes is None)
         raise typer.Exit(outcome.exit_code)
+
+    def _timed(
+        self, text: str, found: Question | RecordAnswer | Declined
+    ) -> Question | RecordAnswer | Declined:
+        """An answer that says so where it is not of the time that the question names."""
+        from ..agents.memory.facts import is_of_another_time
+        from ..agents.planner import RecordAnswer
+
+        if not isinstance(found, RecordAnswer) or not is_of_another_time(text, found, self.workspace):
+            return found
+        told = f"Not of the time that was asked about, the newest there is: {found.text}"
+        return replace(found, text=f"{told} (`opswright ask` looks at what was recorded then.)")
 
     def _reply(self, found: Question | RecordAnswer | Declined, out: Output) -> NoReturn:
         """Say what a planner answered without a plan, in the form that was asked for, and exit."""

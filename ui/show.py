@@ -232,8 +232,17 @@ def show_outcome(outcome: RunOutcome) -> None:
             continue
         words = ", ".join(f"{name} {short(value)}" for name, value in result.items() if is_brief(value))
         out.print(plain(f"{step}: {words}"))
+        rows = result.get("rows")
+        if isinstance(rows, list | tuple) and rows and all(isinstance(row, Mapping) for row in rows):
+            columns = [name for name in rows[0] if any(_says_something(row.get(name)) for row in rows)]
+            cells = [[short(row.get(name)) for name in columns] for row in rows]
+            out.print(table([name.replace("_", " ") for name in columns], cells))
     style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6, 8) else "red"
     out.print(plain(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style))
+
+
+def _says_something(value: Any) -> bool:
+    return value is not None and value not in ("", [], {})
 
 
 def is_brief(value: Any) -> bool:

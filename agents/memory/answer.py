@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,7 +120,7 @@ def answer(
     """
     text = checked_question(question)
     known = tuple(facts(text)) if facts is not None else ()
-    found = _found(text, filters, index, max(1, min(k, _MOST)))
+    found, of_time = _found(text, filters, index, max(1, min(k, _MOST)))
     cited = tuple(Citation(number, passage) for number, passage in enumerate(found.passages, 1))
     notes, written, by = list(found.notes), " ".join(fact.text for fact in known), ""
     if writer is not None and cited:
@@ -133,37 +134,45 @@ def answer(
             else:
                 notes.append(f"{writer.name} wrote no answer that can be shown: {reply.refused}")
     is_empty = found.is_empty and prefers(text) != "docs" and filters.may_be_record
-    lacks = f"{_EMPTY} {_ONLY_DOCS if cited else ''}".strip() if is_empty else _lacks(text, cited)
+    lacks = f"{_EMPTY} {_ONLY_DOCS if cited else ''}".strip() if is_empty else _lacks(text, cited, of_time)
     nothing = (is_empty or not known) and not by and lacks != ""
     if nothing:
         notes.insert(0, lacks)
     return CitedAnswer(text, written, known, cited, tuple(notes), by, nothing)
 
 
-def _found(text: str, filters: QuestionFilters, index: MemoryIndex, k: int) -> Found:
-    """The passages nearest; of a time that the question names, those of that time, where there are any."""
+def _found(text: str, filters: QuestionFilters, index: MemoryIndex, k: int) -> tuple[Found, str]:
+    """The passages nearest; of a time that the question names, those of that time, where there are any.
+
+    Beside them the words of the question for that time, where the passages are of it.
+    """
     said = said_time(text) if filters.since is None and filters.until is None else None
     if said is None or prefers(text) == "docs" or not filters.may_be_record:
-        return index.search(text, filters, k)
+        return index.search(text, filters, k), ""
     found = index.search(text, replace(filters, since=said.since, until=said.until), k)
     until = f" to {said.until[:16]}" if said.until else ""
     when = f"'{said.words}' ({said.since[:16]}{until} UTC)"
     if found.passages:
-        return replace(found, notes=(*found.notes, f"Only what was recorded {when} was searched."))
+        note = f"Only what was recorded {when} was searched."
+        return replace(found, notes=(*found.notes, note)), said.words
     found = index.search(text, filters, k)
     note = f"Nothing was recorded {when}; these are of other times."
-    return replace(found, notes=(*found.notes, note))
+    return replace(found, notes=(*found.notes, note)), ""
 
 
-def _lacks(question: str, cited: Sequence[Citation]) -> str:
+def _lacks(question: str, cited: Sequence[Citation], of_time: str = "") -> str:
     """Why the passages do not answer a question; empty where they may.
 
-    A question about what happened is not answered by what the documentation says.
+    A question about what happened is not answered by what the documentation says. of_time: the question's
+    words for the time that the passages are of; whatever was recorded then is what happened.
     """
     if not cited:
         return "Nothing recorded answers this: no passage was found. Ask with other words, or fewer filters."
     happened = prefers(question) == "record"
     texts = [one.passage.indexed for one in cited if one.passage.seq or not happened]
+    if of_time:
+        told = rf"{re.escape(of_time)}|\bhappen(?:ed|ing|s)?\b"
+        question = re.sub(told, " ", " ".join(question.split()), flags=re.IGNORECASE)
     found = missing(question, texts)
     if not found.names and recorded_words(question) and not missing(recorded_words(question), texts).is_much:
         return ""  # they speak of it in the words of the record

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ...core.errors import OpswrightError
+from ...record.index import LedgerIndex
+from ...record.ledger import Record
 from ..planner import PHRASES, Ask, RecordAnswer, propose
 from .answer import Fact, FactFinder
 from .coverage import missing
+from .said_times import said_time
 
 if TYPE_CHECKING:
     from ...core.registry import Registry
@@ -19,6 +23,7 @@ _NO_FACT = "help"  # what can be asked is in the docs
 _RESOLVED = re.compile(  # names that the answer went by
     r"\b(?:v\d+|\d{8}-\d{6}-[0-9a-f]{6}|\d{4}-\d\d-\d\d)\b", re.IGNORECASE
 )
+_STANDS = {"live", "best", "waiting", "audit", "trained"}  # what holds at a time, whenever it was recorded
 _EVERY = """
 run runs plan plans model release version endpoint step last latest newest previous current recent
 recently yesterday today ago happen happened record
@@ -55,6 +60,8 @@ def fact_finder(workspace: Workspace, registry: Registry) -> FactFinder:
             return (Fact(f"The record could not be asked: {error}"),)
         if not isinstance(reply, RecordAnswer) or reply.about == _NO_FACT:
             return ()
+        if is_of_another_time(question, reply, workspace):
+            return ()
         known = f"{_EVERY} {_TOLD_BY.get(reply.about, '')}".split()
         lacks = missing(_RESOLVED.sub(" ", question), [reply.text], known)
         if lacks.names or lacks.words:
@@ -62,3 +69,19 @@ def fact_finder(workspace: Workspace, registry: Registry) -> FactFinder:
         return (Fact(reply.text, reply.records),)
 
     return find
+
+
+def is_of_another_time(question: str, reply: RecordAnswer, workspace: Workspace) -> bool:
+    """Whether a question names a time, and no record that its answer rests on is of that time.
+
+    What a model answered is left to it: it may say that there was nothing.
+    """
+    said = said_time(question)
+    by_model = reply.planned_by is not None and bool(reply.planned_by.model)
+    if said is None or by_model or reply.about in _STANDS or not reply.records:
+        return False
+    found = [LedgerIndex.of(workspace).get(seq) for seq in reply.records]
+    times = [datetime.fromisoformat(one.time) for one in found if isinstance(one, Record)]
+    since = datetime.fromisoformat(said.since)
+    until = None if said.until is None else datetime.fromisoformat(said.until)
+    return not any(since <= time and (until is None or time < until) for time in times)

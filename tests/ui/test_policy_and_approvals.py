@@ -328,3 +328,15 @@ def test_what_changed_before_somebody_approved_is_not_said_to_have_changed_since
     assert call("approvals", "show", waiting["run"])[1]["state"] == "approved", "it was put back"
     assert call("resume", waiting["run"])[0] == 0
     assert call("approvals", "show", waiting["run"])[1]["void"] == [], "a run that is over has acted"
+
+
+def test_a_changed_input_of_a_later_step_lets_no_earlier_one_begin(call: Any) -> None:
+    Path("more.txt").write_text("three\n")
+    more = "  more: {skill: collect, with: {source: more.txt}, after: [data]}\n"
+    Path("plan.yaml").write_text(Path("plan.yaml").read_text().replace("  model:", f"{more}  model:", 1))
+    run_id = proposed_and_approved(call)
+    Path("more.txt").write_text("changed\n")
+    code, told, _ = call("resume", run_id)
+    assert code == 7 and "more.txt changed" in told["message"] and told["results"] == {}
+    Path("more.txt").write_text("three\n")
+    assert call("resume", run_id)[0] == 0, "put back, it is what was consented to"

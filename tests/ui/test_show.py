@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from opswright.agents.agent import RunOutcome
 from opswright.core.contract import Effect, Impact, Request, Result, StepContext, skill
 from opswright.core.gate import GateSpec, SliceBar
 from opswright.core.plan import Budget, Plan, StepCall
@@ -13,7 +14,7 @@ from opswright.core.registry import Registry
 from opswright.core.text import unseen_in
 from opswright.ui.console.markup import environment
 from opswright.ui.progress import PlainEvents
-from opswright.ui.show import gate_words, print_json, show_plan
+from opswright.ui.show import gate_words, print_json, show_outcome, show_plan
 
 HOSTILE = "x\x1b[1A\x1b[2K\x9b8m\u202ey\x07"
 
@@ -107,3 +108,12 @@ def test_every_bar_of_a_gate_is_said_even_the_lowest() -> None:
         "score on B at least 90.0%, p95 at most 300 ms (advisory), "
         "at most $0.5 for 1,000 (alpha 0.05, 2 looks)"
     )
+
+
+def test_rows_that_a_skill_found_are_shown_and_not_only_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"row": 3, "cosine": 0.91234, "text": f"lost card{HOSTILE}", "other_row": None, "other_text": ""}]
+    outcome = RunOutcome("run-1", "done", 0, "ok", results={"like": {"rows": rows, "found": 1}})
+    show_outcome(outcome)
+    shown = capsys.readouterr().out
+    assert "found 1" in shown and "0.9123" in shown and "lost card" in shown and "other" not in shown
+    assert not unseen_in(shown.replace("\n", ""))

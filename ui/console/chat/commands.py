@@ -136,6 +136,8 @@ class Commands:
             if found.is_change and made.run is not None:
                 self._run_service.replace(call.person, call.turns(), made.run)
             return made
+        if isinstance(found, RecordAnswer) and self._questions.is_of_another_time(call.text, found):
+            return Reply([*_planned(found), *self._questions.answer(call.text)])
         if isinstance(found, Declined) and found.reason != "stopped" and is_question(call.text):
             return Reply([*_planned(found), *self._questions.answer(call.text)])
         return replied(found, self.names())

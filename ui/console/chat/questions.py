@@ -7,11 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 from ....agents.memory import MemoryIndex, QuestionFilters, answer
-from ....agents.memory.facts import fact_finder
+from ....agents.memory.facts import fact_finder, is_of_another_time
 from ....agents.memory.writer import AnswerWriter
 from . import blocks
 
 if TYPE_CHECKING:
+    from ....agents.planner import RecordAnswer
     from ....core.registry import Registry
     from ....core.workspace import Workspace
 
@@ -72,6 +73,10 @@ class ChatQuestions:
             self._is_spared = True
             gc.collect()
             gc.freeze()
+
+    def is_of_another_time(self, text: str, found: RecordAnswer) -> bool:
+        """Whether the question names a time and this is not of it."""
+        return is_of_another_time(text, found, self._workspace)
 
     def answer(self, text: str) -> list[blocks.Block]:
         """Facts, what a model wrote where one is set, then the passages; errors as of `answer`."""
