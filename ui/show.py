@@ -207,10 +207,19 @@ def show_outcome(outcome: RunOutcome) -> None:
         if isinstance(result.get("text"), str):  # what a skill laid out itself
             print(escaped(result["text"], keep="\n\t"))
             continue
-        words = ", ".join(f"{name} {short(value)}" for name, value in result.items() if is_brief(value))
-        out.print(plain(f"{step}: {words}"))
+        note = note_of(result)
+        figures = {name: value for name, value in result.items() if is_brief(value) and name != "note"}
+        out.print(plain(f"{step}: " + ", ".join(f"{name} {short(value)}" for name, value in figures.items())))
+        if note:
+            out.print(plain(f"note: {note}", "yellow"))
     style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6, 8) else "red"
     out.print(plain(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style))
+
+
+def note_of(result: Mapping[str, Any]) -> str:
+    """What a step says was not measured, or makes its figures worth less: shown whole, however long."""
+    note = result.get("note")
+    return note if isinstance(note, str) else ""
 
 
 def is_brief(value: Any) -> bool:

@@ -6,13 +6,15 @@ import json
 
 import pytest
 
+from opswright.agents.agent import RunOutcome
 from opswright.core.contract import Effect, Impact
 from opswright.core.gate import GateSpec, SliceBar
 from opswright.core.plan import Budget, Plan, StepCall
 from opswright.core.text import unseen_in
+from opswright.ui.console.chat.blocks import result as result_blocks
 from opswright.ui.console.markup import environment
 from opswright.ui.progress import PlainEvents
-from opswright.ui.show import gate_words, print_json, show_plan
+from opswright.ui.show import gate_words, print_json, show_outcome, show_plan
 
 HOSTILE = "x\x1b[1A\x1b[2K\x9b8m\u202ey\x07"
 
@@ -75,3 +77,14 @@ def test_every_bar_of_a_gate_is_said_even_the_lowest() -> None:
         "score on B at least 90.0%, p95 at most 300 ms (advisory), "
         "at most $0.5 for 1,000 (alpha 0.05, 2 looks)"
     )
+
+
+def test_what_makes_a_figure_worth_less_is_shown_beside_it_however_long(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    note = "101 of 104 items are among the rows that this model learned from; " + "and so on " * 20
+    result = {"n": 104, "value": 0.97, "note": note}
+    show_outcome(RunOutcome("r", "done", 0, "every step is done", results={"eval": result}))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "eval: n 104, value 0.97 note: 101 of 104 items are among" in shown and note.strip() in shown
+    assert {"type": "text", "text": f"note: {note}", "tone": "warn"} in result_blocks(result)
