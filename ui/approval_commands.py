@@ -40,7 +40,7 @@ def list_command(
     from ..agents.approvals import waits_for
     from ..agents.runs import list_runs
     from ..core.errors import AskError
-    from .show import console, print_json, table
+    from .show import console, cut, print_json, table
 
     if mine and (proposed or everything):
         raise AskError("--mine lists what waits: give it without --proposed and --all.")
@@ -63,7 +63,7 @@ def list_command(
         [
             r.run,
             r.state,
-            r.goal[:48],
+            cut(r.goal, 48),
             r.plan[:12],
             r.proposed_by,
             _told(r),
@@ -113,6 +113,9 @@ def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
     if row.denied_by:
         print(f"denied by: {row.denied_by}", file=sys.stderr)
     print(f"who may approve: {', '.join(row.needs) or 'nobody'}", file=sys.stderr)
+    if row.status == "waiting" and not row.void:
+        print(f"to approve it: opswright approvals approve {run} --plan {row.plan[:12]}", file=sys.stderr)
+        print(f"to refuse it: opswright approvals deny {run} --why WHY", file=sys.stderr)
 
 
 @approvals_app.command("approve")

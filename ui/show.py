@@ -216,6 +216,11 @@ def show_outcome(outcome: RunOutcome) -> None:
     out.print(plain(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style))
 
 
+def cut(text: str, width: int = 64) -> str:
+    """The text, or as much of it as a table's cell should hold."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def note_of(result: Mapping[str, Any]) -> str:
     """What a step says was not measured, or makes its figures worth less: shown whole, however long."""
     note = result.get("note")
