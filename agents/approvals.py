@@ -186,7 +186,7 @@ def waits_for(
 
 
 def why_not_approve(policy: Policy, principal: Principal, plan: Plan, state: RunState) -> str:
-    """Why this principal's approval of a run's plan would not count, and whose would; empty where it would."""
+    """Why this principal's approval of a run's plan does not count, and whose does; empty where it does."""
     ruling = policy.may_approve(principal, plan, state.proposer, state.proposal.get("costs"))
     return "" if ruling.allowed else ruling.message
 

@@ -115,7 +115,7 @@ def _seen_in_training(leaked: int | None, items: int) -> list[str]:
         return []
     return [
         f"{leaked:,} of {items:,} items are among the rows that this model learned from, so the score may be "
-        "memory; make the suite's golden set with `golden` and train on what `curate` leaves with it as golden"
+        "memory; make the suite's golden set with `golden`, give it to `curate` and train on what that leaves"
     ]
 
 
