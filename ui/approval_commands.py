@@ -62,7 +62,7 @@ def list_command(
     lines = [
         [
             r.run,
-            r.state,
+            "void" if r.void else r.state,
             cut(r.goal, 48),
             r.plan[:12],
             r.proposed_by,
@@ -72,6 +72,8 @@ def list_command(
         for r in rows
     ]
     console().print(table(columns, lines))
+    if any(row.void for row in rows):
+        print("void: something changed since; `opswright approvals show RUN` says what.", file=sys.stderr)
 
 
 @approvals_app.command("show")

@@ -86,13 +86,12 @@ def show_plan(
     out.print(plain(f"Plan {plan.id[:12]}: {plan.goal}", "bold", keep=""))
     rows = []
     for step in plan.steps:
-        minutes = (costs or {}).get(step.id, {}).get("minutes")
         rows.append(
             [
                 step.id,
                 step.skill,
                 Text(step.effect.in_words, style=_COLOUR[step.effect]),
-                "" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "quick",
+                "" if costs is None else _expected(costs.get(step.id, {}).get("minutes")),
             ]
         )
     out.print(table(["step", "skill", "effect", "expected"], rows))
@@ -214,6 +213,11 @@ def show_outcome(outcome: RunOutcome) -> None:
             out.print(plain(f"note: {note}", "yellow"))
     style = "green" if outcome.exit_code == 0 else "yellow" if outcome.exit_code in (3, 4, 5, 6, 8) else "red"
     out.print(plain(f"Run {outcome.run}: {outcome.status} ({outcome.message})", style))
+
+
+def _expected(minutes: float | None) -> str:
+    """How long a step is expected to take; what depends on a step before it is not known."""
+    return "not known" if minutes is None else f"{minutes:.1f} min" if minutes >= 0.05 else "quick"
 
 
 def cut(text: str, width: int = 64) -> str:

@@ -180,6 +180,17 @@ def test_what_waits_says_how_it_is_answered(call: Any, capsys: Captured, small_s
     assert "to approve it" not in capsys.readouterr().err
 
 
+def test_a_list_says_void_in_one_word_and_where_the_reasons_are(
+    call: Any, capsys: Captured, small_skills: ModuleType
+) -> None:
+    call("run", "plan.yaml")
+    Path("lines.txt").write_text("other\n")
+    assert run(["approvals", "list"], Registry(small_skills.SKILLS)) == 0
+    shown = capsys.readouterr()
+    assert "void" in shown.out and "lines.txt" not in shown.out
+    assert "void: something changed since; `opswright approvals show RUN` says what." in shown.err
+
+
 class _Stdin(io.StringIO):
     """Standard input with nothing in it that is a terminal, or is none."""
 

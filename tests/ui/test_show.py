@@ -88,3 +88,13 @@ def test_what_makes_a_figure_worth_less_is_shown_beside_it_however_long(
     shown = " ".join(capsys.readouterr().out.split())
     assert "eval: n 104, value 0.97 note: 101 of 104 items are among" in shown and note.strip() in shown
     assert {"type": "text", "text": f"note: {note}", "tone": "warn"} in result_blocks(result)
+
+
+def test_a_step_whose_time_nobody_knows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan(hostile_plan(), [], {"live": {"minutes": None}})
+    assert "not known" in capsys.readouterr().err
+    show_plan(hostile_plan(), [], {"live": {"minutes": 2.0}})
+    shown = capsys.readouterr().err
+    assert "2.0 min" in shown and "not known" not in shown
+    show_plan(hostile_plan())  # nothing was estimated
+    assert "not known" not in capsys.readouterr().err
