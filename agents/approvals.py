@@ -185,6 +185,12 @@ def waits_for(
     return found
 
 
+def why_not_approve(policy: Policy, principal: Principal, plan: Plan, state: RunState) -> str:
+    """Why this principal's approval of a run's plan does not count, and whose does; empty where it does."""
+    ruling = policy.may_approve(principal, plan, state.proposer, state.proposal.get("costs"))
+    return "" if ruling.allowed else ruling.message
+
+
 def standing_approvals(policy: Policy, state: RunState) -> Iterator[StandingApproval]:
     """The approvals of a run that nobody took back, and until when each counts."""
     now = datetime.now(UTC)

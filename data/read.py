@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -347,9 +348,8 @@ class _Look:
                 raise _no_column(path, column, found)
         if not shaped:
             raise AskError(
-                f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). Known: {SHAPES}. "
-                "Name them with columns={user: ..., target: ...}, or text_column and label_column; for "
-                "init, as --column user=... --column target=..."
+                f"cannot tell what the columns of {path} are ({', '.join(found[:30])}). {self._how_to_say()} "
+                f"Known without: {SHAPES}."
             )
         if (
             not some
@@ -358,6 +358,19 @@ class _Look:
             and LABEL_COLUMN not in names
         ):
             raise _no_column(path, LABEL_COLUMN, found)
+
+    def _how_to_say(self) -> str:
+        """How the columns are mapped, with those that look like question and answer."""
+        from .peek import likely_question_and_answer
+
+        likely = likely_question_and_answer(self.source)
+        user, target = likely or ("...", "...")
+        words = (shlex.quote(f"user={user}"), shlex.quote(f"target={target}"))
+        such = "Say which hold question and answer" + (", perhaps" if likely else "")
+        return (
+            f"{such}: --column {words[0]} --column {words[1]} for init, in a plan columns={{user: {user}, "
+            f"target: {target}}}."
+        )
 
 
 def _no_column(path: Path, column: str, found: list[str]) -> AskError:

@@ -32,6 +32,7 @@ class LeaderboardRow:
     `report` is where it was measured; `run` and `record` are what made the report, where the ledger knows.
     `tier` and `ranks` are what the items show of its place on the suite, where `with_ranks` looked at them;
     `fronts` the prices (latency, size) at which no model is as good, where `with_fronts` did.
+    `leaked`: how many of the n items are in what it learned from, None where that is not known.
     """
 
     model: str
@@ -59,6 +60,7 @@ class LeaderboardRow:
     ranks: str | None = None
     named_slices: tuple[str, ...] = ()
     fronts: tuple[str, ...] = ()
+    leaked: int | None = None
 
     @property
     def id(self) -> str:
@@ -150,6 +152,7 @@ def _lines_of(
         "record": lineage.record,
         "goal": lineage.goal,
         "named_slices": tuple(facts.get("groups", ())),
+        "leaked": facts.get("leaked"),
     }
     yield LeaderboardRow(
         **common,
@@ -260,7 +263,7 @@ def _cells(line: LeaderboardRow) -> tuple[str, ...]:
         line.metric,
         f"{line.value:.1%}",
         f"{line.low:.1%} to {line.high:.1%}",
-        str(line.n) + (f" ({line.errors} failed)" if line.errors else ""),
+        _items_in_words(line),
         line.tier or "-",
         line.ranks or "-",
         ", ".join(f"{name} {value:.1%}" for name, value in line.groups.items()) or "-",
@@ -271,6 +274,12 @@ def _cells(line: LeaderboardRow) -> tuple[str, ...]:
         line.date[:10],
         line.verdict or "-",
     )
+
+
+def _items_in_words(line: LeaderboardRow) -> str:
+    counts = ((line.errors, "failed"), (line.leaked, "learned from"))
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return str(line.n) + (f" ({told})" if told else "")
 
 
 def short(name: str) -> str:

@@ -46,6 +46,9 @@ class LeaderboardLine(Result):
     fronts: tuple[str, ...] = Field(
         (), description="Prices, of latency and size, at which no model of the suite is better."
     )
+    leaked: int | None = Field(
+        None, description="Items that are in what it learned from, so that its value may be memory."
+    )
 
 
 class LeaderboardResult(Result):

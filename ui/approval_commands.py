@@ -40,7 +40,7 @@ def list_command(
     from ..agents.approvals import waits_for
     from ..agents.runs import list_runs
     from ..core.errors import AskError
-    from .show import console, print_json, table
+    from .show import console, cut, print_json, table
 
     if mine and (proposed or everything):
         raise AskError("--mine lists what waits: give it without --proposed and --all.")
@@ -62,8 +62,8 @@ def list_command(
     lines = [
         [
             r.run,
-            r.state,
-            r.goal[:48],
+            "void" if r.void else r.state,
+            cut(r.goal, 48),
             r.plan[:12],
             r.proposed_by,
             _told(r),
@@ -72,6 +72,8 @@ def list_command(
         for r in rows
     ]
     console().print(table(columns, lines))
+    if any(row.void for row in rows):
+        print("void: something changed since; `opswright approvals show RUN` says what.", file=sys.stderr)
 
 
 @approvals_app.command("show")
@@ -117,6 +119,7 @@ def show_command(context: typer.Context, run: Run, json: Json = False) -> None:
     print(f"who may approve: {', '.join(row.needs) or 'nobody'}", file=sys.stderr)
     if row.status == "waiting" and row.has_plan and not row.void:
         print(f"to approve exactly this plan: {approve_command(run, row.plan)}", file=sys.stderr)
+        print(f"to refuse it: opswright approvals deny {run} --why WHY", file=sys.stderr)
 
 
 @approvals_app.command("approve")

@@ -29,8 +29,14 @@ def approve_command(run: str, plan: str) -> str:
     return f"opswright approvals approve {run} --plan {plan[:CONSENT_DIGITS]}"
 
 
-def approval_hint(run: str, plan: str) -> str:
-    """What to type to answer a waiting plan."""
+def approval_hint(run: str, plan: str, why_not: str = "") -> str:
+    """What to type to answer a waiting plan; `why_not` says why somebody else has to."""
+    if why_not:
+        return (
+            f"Nothing was run. Somebody else must approve it: {why_not}\n"
+            f"They do, in their own name: {approve_command(run, plan)}\n"
+            f"Then: opswright resume {run}"
+        )
     return (
         "Nothing was run. To consent to exactly this plan: "
         f"opswright resume {run} --approve {plan[:CONSENT_DIGITS]}\n"

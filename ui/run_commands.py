@@ -286,7 +286,7 @@ def status(
     """
     from ..agents.runs import count_runs, list_runs
     from ..serving.status import status as serving_status
-    from .show import console, print_json, table
+    from .show import console, cut, print_json, table
 
     session: Session = context.obj
     runs, count = list_runs(session.agent(), limit=limit), count_runs(session.workspace)
@@ -310,7 +310,7 @@ def status(
         out.print(
             table(
                 ["run", "state", "goal", "plan", "started"],
-                [[r.run, r.state, _cut(r.goal), r.plan[:12], r.started[:19]] for r in runs],
+                [[r.run, r.state, cut(r.goal), r.plan[:12], r.started[:19]] for r in runs],
             )
         )
         if count > len(runs):
@@ -318,11 +318,6 @@ def status(
     from .show import show_serving
 
     show_serving(serving)
-
-
-def _cut(text: str, width: int = 64) -> str:
-    """The text, or as much of it as a table's cell should hold."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def artifacts(

@@ -211,7 +211,8 @@ class Session:
         if outcome.status == "waiting" and plan is not None:
             seen = impacts(plan, self.registry, self.workspace)
             show_plan(plan, self.registry, outcome.findings, outcome.costs, seen)
-            if interactive and not out.is_for_machines and sys.stdin.isatty():
+            why_not = self._why_not_approve(outcome.run, plan)
+            if interactive and not why_not and not out.is_for_machines and sys.stdin.isatty():
                 approved = typer.confirm("Carry out this plan?", err=True)
                 consent = Consent(plan.id, "prompt", approved=approved)
                 run = outcome.run
@@ -219,11 +220,20 @@ class Session:
                     live = self.agent(events=events)
                     outcome = live.resume(run, consent) if approved else live.answer(run, consent)
             else:
-                print(approval_hint(outcome.run, plan.id), file=sys.stderr)
+                print(approval_hint(outcome.run, plan.id, why_not), file=sys.stderr)
         code = _told(outcome, out)
         if out.files.is_wanted:
             self._report(outcome, out.files)
         return replace(outcome, exit_code=code)
+
+    def _why_not_approve(self, run: str, plan: Plan) -> str:
+        """Why whoever acts may not approve the plan, and who may; empty where they may."""
+        from ..agents.approvals import why_not_approve
+        from ..record.index import LedgerIndex
+
+        agent = self.agent()
+        state = LedgerIndex.of(self.workspace).run_state(run)
+        return "" if state is None else why_not_approve(agent.policy, agent.principal, plan, state)
 
     def _report(self, outcome: RunOutcome, files: CiFiles) -> None:
         from ..agents.preflight import impacts

@@ -85,19 +85,18 @@ def show_plan(
     """The plan a person consents to: steps with what was chosen, cost, gates, what users get, findings."""
     from rich.text import Text
 
-    from .expected_cost import expected_cost, minutes_in_words
+    from .expected_cost import expected_cost
 
     out = console(stderr=True)
     out.print(plain(f"Plan {plan.id[:12]}: {plan.goal}", "bold", keep=""))
     rows = []
     for step in plan.steps:
-        minutes = (costs or {}).get(step.id, {}).get("minutes")
         rows.append(
             [
                 step.id,
                 step.skill,
                 Text(step.effect.in_words, style=_COLOUR[step.effect]),
-                "known later" if minutes is None else minutes_in_words(minutes),
+                "" if costs is None else _expected(costs.get(step.id, {}).get("minutes")),
                 _chosen(step, plan, registry),
             ]
         )
@@ -230,8 +229,11 @@ def show_outcome(outcome: RunOutcome) -> None:
         if isinstance(result.get("text"), str):  # what a skill laid out itself
             print(escaped(result["text"], keep="\n\t"))
             continue
-        words = ", ".join(f"{name} {short(value)}" for name, value in result.items() if is_brief(value))
-        out.print(plain(f"{step}: {words}"))
+        note = note_of(result)
+        figures = {name: value for name, value in result.items() if is_brief(value) and name != "note"}
+        out.print(plain(f"{step}: " + ", ".join(f"{name} {short(value)}" for name, value in figures.items())))
+        if note:
+            out.print(plain(f"note: {note}", "yellow"))
         rows = result.get("rows")
         if isinstance(rows, list | tuple) and rows and all(isinstance(row, Mapping) for row in rows):
             columns = [name for name in rows[0] if any(_says_something(row.get(name)) for row in rows)]
@@ -243,6 +245,24 @@ def show_outcome(outcome: RunOutcome) -> None:
 
 def _says_something(value: Any) -> bool:
     return value is not None and value not in ("", [], {})
+
+
+def _expected(minutes: float | None) -> str:
+    """How long a step is expected to take; what depends on a step before it is known later."""
+    from .expected_cost import minutes_in_words
+
+    return "known later" if minutes is None else minutes_in_words(minutes)
+
+
+def cut(text: str, width: int = 64) -> str:
+    """The text, or as much of it as a table's cell should hold."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def note_of(result: Mapping[str, Any]) -> str:
+    """What a step says was not measured, or makes its figures worth less: shown whole, however long."""
+    note = result.get("note")
+    return note if isinstance(note, str) else ""
 
 
 def is_brief(value: Any) -> bool:

@@ -81,10 +81,10 @@ def losses_of(
     request: EvaluateRequest,
     workspace: Workspace,
 ) -> list[str]:
-    """What was cut, never answered, never scored or is no better than a shortcut."""
+    """What was learned from, cut, never answered, never scored or is no better than a shortcut."""
     from ...evals.robustness import fallen
 
-    losses = []
+    losses = _seen_in_training(measured.leaked, len(measured.items))
     if isinstance(request.model, ClassifierRef):
         losses += labels_beside(request.model, suite, workspace).in_words()
     if measured.cut:
@@ -107,6 +107,16 @@ def losses_of(
     losses += fallen(measured)
     losses += unusable_paraphrases(measured)
     return losses
+
+
+def _seen_in_training(leaked: int | None, items: int) -> list[str]:
+    """That right answers may be memory, and how such rows are kept out; empty where none was seen."""
+    if not leaked:
+        return []
+    return [
+        f"{leaked:,} of {items:,} items are among the rows that this model learned from, so the score may be "
+        "memory; make the suite's golden set with `golden`, give it to `curate` and train on what that leaves"
+    ]
 
 
 def result_of(

@@ -20,6 +20,7 @@ from opswright.evals.lineage import ReportLineage
 from opswright.evals.ranks import with_ranks
 from opswright.evals.report import facts_of
 from opswright.evals.runner import to_lines
+from opswright.ui.reports.leaderboard import page
 
 A, B = (str(CheckpointRef.of(letter * 64)) for letter in "ab")
 DATA = str(DatasetRef.of("d" * 64))
@@ -45,6 +46,18 @@ def test_models_and_baselines_stand_best_first(workspace: Workspace, save: Any) 
     assert [line.model for line in lines] == [B, "tfidf_svc", A]  # the same baseline once
     assert [line.kind for line in lines] == ["checkpoint", "baseline", "checkpoint"]
     assert lines[0].slices == {"old_domains": 0.95, "home": 0.95} and lines[0].low < 0.95 < lines[0].high
+
+
+def test_what_learned_from_the_items_it_is_measured_on_is_marked_baselines_too(
+    workspace: Workspace, save: Any
+) -> None:
+    save(A, 80, baseline=99, leaked=101)
+    save(B, 70, leaked=0)
+    lines = leaderboard_rows(workspace.artifacts)
+    assert [line.leaked for line in lines] == [101, 101, 0]
+    for form in ("table", "md"):
+        assert render(lines, form).count("200 (101 learned from)") == 2
+    assert page(lines).count("101 learned from") == 2
 
 
 def test_a_classifier_is_shown_as_a_baseline(workspace: Workspace, save: Any) -> None:

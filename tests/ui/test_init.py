@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,47 @@ def test_a_file_where_a_folder_must_be_is_said_and_nothing_is_left(blocked: str,
     assert started("rows.jsonl") == 2
     assert f"{blocked} is no folder" in capsys.readouterr().err
     assert sorted(path.name for path in Path().iterdir()) == sorted([blocked, "rows.jsonl"])
+
+
+def test_a_second_project_is_sent_to_another_folder_and_a_taken_suite_to_another_name(
+    capsys: Captured,
+) -> None:
+    write(labelled())
+    assert started("rows.jsonl") == 0
+    capsys.readouterr()
+    assert started("rows.jsonl", "--name", "other") == 2
+    said = capsys.readouterr().err
+    assert "plans/retrain.yaml, guardrails are there already" in said and "--name" not in said
+    assert "Run init in another folder" in said
+    for path in ("data", "plans", "guardrails"):
+        Path(path).rename(f"old-{path}")
+    assert started("rows.jsonl") == 2
+    assert "suites/rows.yaml is there already, and init writes over nothing. Give another --name." in (
+        capsys.readouterr().err
+    )
+    assert started("rows.jsonl", "--name", "other") == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "told"),
+    [
+        ("text,is_toxic", ["what a day,no", "you are the worst,yes", "nice one,no"], ("text", "is_toxic")),
+        (
+            "said by it,who,no",
+            ["the long text,ann,1", "more words,bo,2", "again,ann,3"],
+            ("said by it", "who"),
+        ),
+        ("one thing", ["a", "b"], ("...", "...")),
+    ],
+)
+def test_columns_that_nobody_can_tell_are_guessed_in_the_command_to_type(
+    head: str, rows: list[str], told: tuple[str, str], capsys: Captured
+) -> None:
+    Path("rows.csv").write_text("\n".join([head, *rows]))
+    assert started("rows.csv") == 2
+    said = capsys.readouterr().err
+    parts = [shlex.quote(f"{part}={name}") for part, name in zip(("user", "target"), told, strict=True)]
+    assert f"--column {parts[0]} --column {parts[1]} for init" in said
 
 
 def test_a_link_to_nothing_is_not_written_over(capsys: Captured) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from types import ModuleType
@@ -150,6 +151,55 @@ def test_a_plan_is_proposed_by_one_and_approved_by_another(call: Any) -> None:
     code, shown, _ = call("approvals", "show", run_id)
     assert shown["status"] == "approved" and shown["plan_document"]["goal"].startswith("Put a small model")
     assert call("resume", run_id)[0] == 0 and len(Path("board.txt").read_text().splitlines()) == 1
+
+
+def test_who_may_not_approve_is_told_who_does_and_how_and_is_not_asked(
+    call: Any, small_skills: ModuleType, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(small_skills.SKILLS)
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stdin", _Stdin(is_terminal))
+        assert run(["--actor", "ada", "--role", "operator", "run", "plan.yaml"], registry) == 5
+        shown = capsys.readouterr().err
+        assert "Carry out this plan?" not in shown and "--approve" not in shown
+        assert "Somebody else must approve it: ada (role 'operator') may not approve" in shown
+        assert "opswright approvals approve 2" in shown and "Who may: releaser" in shown
+    monkeypatch.setattr("sys.stdin", _Stdin(False))
+    assert run(["--actor", "ria", "run", "plan.yaml"], registry) == 5
+    assert "--approve" in capsys.readouterr().err
+
+
+def test_what_waits_says_how_it_is_answered(call: Any, capsys: Captured, small_skills: ModuleType) -> None:
+    plan = Path("plan.yaml")
+    plan.write_text(plan.read_text().replace("Put a small model", f"Put {'a very ' * 8}small model"))
+    waiting = call("run", "plan.yaml")[1]
+    registry = Registry(small_skills.SKILLS)
+    assert run(["approvals", "show", waiting["run"]], registry) == 0
+    told = f"to approve it: opswright approvals approve {waiting['run']} --plan {waiting['plan'][:12]}"
+    assert told in capsys.readouterr().err
+    assert run(["approvals", "list"], registry) == 0 and "…" in capsys.readouterr().out
+    assert call("approvals", "approve", waiting["run"], "--plan", waiting["plan"][:12])[0] == 0
+    assert run(["approvals", "show", waiting["run"]], registry) == 0
+    assert "to approve it" not in capsys.readouterr().err
+
+
+def test_a_list_says_void_in_one_word_and_where_the_reasons_are(
+    call: Any, capsys: Captured, small_skills: ModuleType
+) -> None:
+    call("run", "plan.yaml")
+    Path("lines.txt").write_text("other\n")
+    assert run(["approvals", "list"], Registry(small_skills.SKILLS)) == 0
+    shown = capsys.readouterr()
+    assert "void" in shown.out and "lines.txt" not in shown.out
+    assert "void: something changed since; `opswright approvals show RUN` says what." in shown.err
+
+
+class _Stdin(io.StringIO):
+    """Standard input with nothing in it that is a terminal, or is none."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
 
 
 def test_each_person_lists_what_waits_for_their_answer_and_what_they_proposed(call: Any) -> None:

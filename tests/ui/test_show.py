@@ -12,6 +12,7 @@ from opswright.core.gate import GateSpec, SliceBar
 from opswright.core.plan import Budget, Plan, StepCall
 from opswright.core.registry import Registry
 from opswright.core.text import unseen_in
+from opswright.ui.console.chat.blocks import result as result_blocks
 from opswright.ui.console.markup import environment
 from opswright.ui.progress import PlainEvents
 from opswright.ui.show import gate_words, print_json, show_outcome, show_plan
@@ -117,3 +118,24 @@ def test_rows_that_a_skill_found_are_shown_and_not_only_counted(capsys: pytest.C
     shown = capsys.readouterr().out
     assert "found 1" in shown and "0.9123" in shown and "lost card" in shown and "other" not in shown
     assert not unseen_in(shown.replace("\n", ""))
+
+
+def test_what_makes_a_figure_worth_less_is_shown_beside_it_however_long(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    note = "101 of 104 items are among the rows that this model learned from; " + "and so on " * 20
+    result = {"n": 104, "value": 0.97, "note": note}
+    show_outcome(RunOutcome("r", "done", 0, "every step is done", results={"eval": result}))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "eval: n 104, value 0.97 note: 101 of 104 items are among" in shown and note.strip() in shown
+    assert {"type": "text", "text": f"note: {note}", "tone": "warn"} in result_blocks(result)
+
+
+def test_a_step_whose_time_nobody_knows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan(hostile_plan(), Registry(), [], {"live": {"minutes": None}})
+    assert "known later" in capsys.readouterr().err
+    show_plan(hostile_plan(), Registry(), [], {"live": {"minutes": 2.0}})
+    shown = capsys.readouterr().err
+    assert "2.0 min" in shown and "known later" not in shown
+    show_plan(hostile_plan(), Registry())  # nothing was estimated
+    assert "known later" not in capsys.readouterr().err

@@ -21,7 +21,7 @@ from ...core.errors import (
 from ...core.exit_code import ExitCode
 from ...core.text import escaped
 from ..ci.summary import markdown
-from ..show import is_brief, short
+from ..show import is_brief, note_of, short
 
 if TYPE_CHECKING:
     from ...agents.agent import Agent, RunOutcome
@@ -87,8 +87,10 @@ def safe(text: object) -> str:
 
 
 def _brief(result: Result) -> str:
-    fields = result.model_dump(mode="json").items()
-    return ", ".join(f"{name} {short(value)}" for name, value in fields if is_brief(value))
+    values = result.model_dump(mode="json")
+    note = note_of(values)
+    figures = (f"{n} {short(v)}" for n, v in values.items() if is_brief(v) and n != "note")
+    return ", ".join([*figures, *([f"note: {note}"] if note else [])])
 
 
 def as_it_stands(outcome: RunOutcome, registry: Registry) -> NotebookRun:

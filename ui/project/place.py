@@ -19,7 +19,7 @@ _SCRATCH = ".opswright-init-"
 def check_free(folder: Path, files: Sequence[str]) -> None:
     """AskError when one of the files, or a link of its name, is there, or no folder can be made for it."""
     if there := [file for file in files if os.path.lexists(folder / file)]:
-        raise _is_there(", ".join(there))
+        raise _is_there(*there)
     for parent in {(folder / file).parent for file in files}:
         if os.path.lexists(parent) and not parent.is_dir():
             raise AskError(
@@ -106,8 +106,12 @@ def _move(source: Path, target: Path) -> None:
         source.unlink()
 
 
-def _is_there(names: str) -> AskError:
-    return AskError(f"{names} is there already, and init writes over nothing. Use another folder, or --name.")
+def _is_there(*files: str) -> AskError:
+    """That the files are there, and what helps: a name only where nothing but the suite is in the way."""
+    is_are = "is" if len(files) == 1 else "are"
+    by_name = all(file.startswith("suites/") for file in files)
+    what = "Give another --name." if by_name else "Run init in another folder: one holds one project."
+    return AskError(f"{', '.join(files)} {is_are} there already, and init writes over nothing. {what}")
 
 
 def _locked(held: int, folder: Path) -> bool:

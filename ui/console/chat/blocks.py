@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ....core.gate import Decision, Verdict
-from ...show import is_brief, short
+from ...show import is_brief, note_of, short
 
 Block = dict[str, Any]
 Tone = Literal["", "soft", "accent", "good", "warn", "bad"]
@@ -120,8 +120,12 @@ def result(values: Mapping[str, Any]) -> list[Block]:
         return [pre(values["text"])]
     brief = {name: short(value) for name, value in values.items() if is_brief(value) and value != ""}
     sentence = [text(brief.pop("message"))] if "message" in brief else []
+    note = note_of(values)
+    if note:
+        brief.pop("note", None)
     facts = [{"type": "facts", "facts": brief}] if brief else []
-    return [*sentence, *facts] or [text("done", "soft")]
+    notes = [text(f"note: {note}", "warn")] if note else []
+    return [*sentence, *facts, *notes] or [text("done", "soft")]
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Block:
