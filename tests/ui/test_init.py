@@ -173,6 +173,8 @@ def test_a_second_project_is_sent_to_another_folder_and_a_taken_suite_to_another
             ["the long text,ann,1", "more words,bo,2", "again,ann,3"],
             ("said by it", "who"),
         ),
+        ("text,is_toxic", ["sorted by label,no", "as here,no"], ("text", "is_toxic")),
+        ("by,said,where", ["ann,a long text,x", "ann,more words,y", "ann,again,x"], ("said", "where")),
         ("one thing", ["a", "b"], ("...", "...")),
     ],
 )
