@@ -27,8 +27,8 @@ def first_values(source: Source) -> Mapping[str, str]:
 def likely_question_and_answer(source: Source) -> tuple[str, str] | None:
     """The two columns of the first rows that look most like text and label, None for less than two.
 
-    The longest on average, and of the others the one with the fewest values, two at least. A guess to be
-    shown, never to be taken.
+    The longest on average, and of the others the one with the fewest values, one value last: rows may be
+    sorted by label. A guess to be shown, never to be taken.
     """
     seen: dict[str, list[str]] = {}
     for _, raw in islice(raw_rows(source, check_source(source)), _ROWS):
@@ -38,8 +38,8 @@ def likely_question_and_answer(source: Source) -> tuple[str, str] | None:
     if not seen:
         return None
     asked = max(seen, key=lambda name: sum(map(len, seen[name])) / len(seen[name]))
-    values = {name: len(set(held)) for name, held in seen.items() if name != asked and len(set(held)) > 1}
-    return (asked, min(values, key=lambda name: values[name])) if values else None
+    values = {name: len(set(held)) for name, held in seen.items() if name != asked}
+    return (asked, min(values, key=lambda name: (values[name] == 1, values[name]))) if values else None
 
 
 def _shown(value: object) -> str:

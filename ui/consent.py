@@ -33,8 +33,8 @@ def approval_hint(run: str, plan: str, why_not: str = "") -> str:
     """What to type to answer a waiting plan; `why_not` says why somebody else has to."""
     if why_not:
         return (
-            f"Nothing was run. Somebody else must approve it: {why_not}\n"
-            f"They do, in their own name: {approve_command(run, plan)}\n"
+            f"Nothing was run. {why_not}\n"
+            f"Who may does so in their own name: {approve_command(run, plan)}\n"
             f"Then: opswright resume {run}"
         )
     return (

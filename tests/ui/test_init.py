@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shlex
 from collections.abc import Callable
@@ -172,6 +173,8 @@ def test_a_second_project_is_sent_to_another_folder_and_a_taken_suite_to_another
             ["the long text,ann,1", "more words,bo,2", "again,ann,3"],
             ("said by it", "who"),
         ),
+        ("text,is_toxic", ["sorted by label,no", "as here,no"], ("text", "is_toxic")),
+        ("by,said,where", ["ann,a long text,x", "ann,more words,y", "ann,again,x"], ("said", "where")),
         ("one thing", ["a", "b"], ("...", "...")),
     ],
 )
@@ -183,6 +186,39 @@ def test_columns_that_nobody_can_tell_are_guessed_in_the_command_to_type(
     said = capsys.readouterr().err
     parts = [shlex.quote(f"{part}={name}") for part, name in zip(("user", "target"), told, strict=True)]
     assert f"--column {parts[0]} --column {parts[1]} for init" in said
+
+
+def test_a_bar_below_the_trivial_baseline_says_what_else_the_gate_asks(capsys: Captured) -> None:
+    chosen = random.Random(5)
+    words = [
+        "the",
+        "order",
+        "card",
+        "is",
+        "late",
+        "today",
+        "please",
+        "help",
+        "me",
+        "with",
+        "this",
+        "thing",
+        "of",
+        "mine",
+        "now",
+        "and",
+        "again",
+    ]
+    write(
+        [
+            {"text": " ".join(chosen.sample(words, 8)), "label": "yes" if n % 5 < 3 else "no"}
+            for n in range(300)
+        ]
+    )
+    assert started("rows.jsonl") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "is no more than the trivial baseline has: the gate also asks that a model is shown better" in said
+    assert "no more than the trivial baseline has" in Path("plans/ship.yaml").read_text()
 
 
 def test_a_link_to_nothing_is_not_written_over(capsys: Captured) -> None:

@@ -162,7 +162,7 @@ def test_who_may_not_approve_is_told_who_does_and_how_and_is_not_asked(
         assert run(["--actor", "ada", "--role", "operator", "run", "plan.yaml"], registry) == 5
         shown = capsys.readouterr().err
         assert "Carry out this plan?" not in shown and "--approve" not in shown
-        assert "Somebody else must approve it: ada (role 'operator') may not approve" in shown
+        assert "Nothing was run. ada (role 'operator') may not approve" in shown
         assert "opswright approvals approve 2" in shown and "Who may: releaser" in shown
     monkeypatch.setattr("sys.stdin", _Stdin(False))
     assert run(["--actor", "ria", "run", "plan.yaml"], registry) == 5

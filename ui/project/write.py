@@ -239,7 +239,13 @@ def _bar(suite: Suite, scores: Mapping[str, float], n: int) -> tuple[float | Non
     bar = suggest_bar(n, aim)
     if bar is None:
         return None, f"none: {n:,} samples cannot show any; add samples"
-    return bar, f"a model that is truly at {aim:.1%} passes {bar:.0%} four times in five; {aim:.1%} is {why}"
+    says = f"a model that is truly at {aim:.1%} passes {bar:.0%} four times in five; {aim:.1%} is {why}"
+    if bar <= trivial:
+        says += (
+            f". {bar:.0%} is no more than the trivial baseline has: the gate also asks that a model is shown "
+            "better than it, which few held-out rows seldom show"
+        )
+    return bar, says
 
 
 def _with_bar(facts: ProjectFacts, metric: str, bar: float | None, says: str) -> ProjectFacts:
