@@ -1,4 +1,4 @@
-"""YAML from outside, read strictly: names once, no aliases, bounded size and depth, finite numbers.
+"""YAML from outside, read strictly: names once, no aliases or tags, bounded size and depth, plain numbers.
 
 A file that a person reads one way must not be taken in another: the last of two equal names does not win.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 100
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_is_text = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-9.]+)+)").fullmatch  # 010 were 8, and 1:30 were 90
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ class _Builder:
             )
         self._seen.add(id(node))
         self.lines.setdefault(path, line)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+            raise AskError(f"{self.name}, line {line}: the tag '{tag[:40]}' is not supported; take it out.")
         if isinstance(node, yaml.MappingNode):
             built: dict[str, Any] = {}
             for key, value in node.value:
@@ -127,8 +133,8 @@ class _Builder:
         except Exception as error:  # each tag fails in its own way on what it cannot read
             tag = str(node.tag).rpartition(":")[2]
             raise AskError(f"{where}: '{written}' cannot be read as {tag}.") from error
-        if isinstance(value, datetime.date):
-            return node.value  # a date is text
+        if isinstance(value, datetime.date) or (isinstance(value, int | float) and _is_text(node.value)):
+            return node.value  # a date is text, and so is what is only YAML's own way to write a number
         if not isinstance(value, str | int | float | None):
             raise AskError(f"{where}: '{written}' is {type(value).__name__}, not plain text or a number.")
         if isinstance(value, float) and not math.isfinite(value):

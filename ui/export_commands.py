@@ -49,7 +49,7 @@ def argo_command(
 
     compiled, place = _read(context.obj, plan, image, claim, mount, folder)
     made = argo_workflow(compiled, place, service_account=service_account, audience=identity_audience)
-    _give([made], output)
+    _give([made], output, plan)
     target = output or "FILE"
     print(f"Submit it with consent: argo submit {target} -p approve={compiled.id}", file=sys.stderr)
 
@@ -71,7 +71,7 @@ def kubeflow_command(
     from .pipelines.kubeflow import kubeflow_pipeline
 
     compiled, place = _read(context.obj, plan, image, claim, mount, folder)
-    _give(kubeflow_pipeline(compiled, place), output)
+    _give(kubeflow_pipeline(compiled, place), output, plan)
     print(f"Start it with the parameter approve={compiled.id}: that is the consent.", file=sys.stderr)
 
 
@@ -89,11 +89,16 @@ def _read(
     return compiled, place
 
 
-def _give(documents: Sequence[dict[str, Any]], output: Path | None) -> None:
+def _give(documents: Sequence[dict[str, Any]], output: Path | None, plan: Path) -> None:
+    """Write the documents, to stdout where no file is named; AskError for the plan's own file."""
     import yaml
 
+    from ..core.errors import AskError
     from ..core.files import write_atomically
     from .pipelines.pod_command import NOT_RUN, check_size
+
+    if output is not None and output.exists() and output.samefile(plan):
+        raise AskError(f"--output {output} cannot be written: it is the plan's file.")
 
     check_size(documents)
     text = f"# {NOT_RUN}\n" + yaml.safe_dump_all(documents, sort_keys=False, width=120)

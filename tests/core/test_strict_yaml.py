@@ -28,6 +28,9 @@ from opswright.core.strict_yaml import parse_yaml, read_yaml
         ("? [a]\n: b\n", "line 1: a name must be plain text"),
         ("[" * 101 + "]" * 101, "nested deeper than 100 levels"),
         ("a: [\n", "not valid YAML"),
+        ("a: !!set {b, c}\n", "line 1: the tag 'set' is not supported"),
+        ("a: !!python/object/apply:os.system [id]\n", "line 1: the tag 'python/object/apply"),
+        ("a: !include [b]\n", "line 1: the tag '!include' is not supported"),
         ("a: \x01\n", "not valid YAML"),
     ],
 )
@@ -41,6 +44,16 @@ def test_plain_values_are_read_as_ever_and_dates_stay_text() -> None:
     found = parse_yaml("a: {b: [1, 2.5, yes, null, 2026-01-02, '7']}\n", "x.yaml")
     assert found.data == {"a": {"b": [1, 2.5, True, None, "2026-01-02", "7"]}}
     assert found.lines["a.b"] == 1 and parse_yaml("", "x.yaml").data is None
+
+
+@pytest.mark.parametrize("text", ["010", "-010", "00", "0_7", "1:30", "12:30:00", "190:20:30.15"])
+def test_what_only_yaml_takes_for_another_number_is_text(text: str) -> None:
+    assert parse_yaml(f"a: {text}\nb: '{text}'\n", "x.yaml").data == {"a": text, "b": text}
+
+
+def test_plain_numbers_are_numbers() -> None:
+    found = parse_yaml("[0, -1, 10, 1_000, 0x1F, 0.5, 1.5e+3, 100]", "x.yaml").data
+    assert found == [0, -1, 10, 1000, 31, 0.5, 1500.0, 100]
 
 
 def test_a_file_that_is_missing_too_large_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -239,6 +239,20 @@ def test_a_pod_ends_with_the_code_of_what_refused_it(cluster: Cluster, plan_id: 
     assert cluster.pod(others[0], "changed", other[:32])[0] == 7
 
 
+@pytest.mark.parametrize("kind", ["argo", "kubeflow"])
+def test_an_export_does_not_write_over_the_plan_that_it_is_of(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plan.yaml").write_text("goal: Halt\nsteps:\n  a: {skill: halt}\n")
+    Path("link.yaml").symlink_to("plan.yaml")
+    for output in ("plan.yaml", "./plan.yaml", "link.yaml"):
+        words = ["export", kind, "plan.yaml", "--image", "i", "--claim", "c", "-o", output]
+        assert run(["--home", "ws", *words], Registry([halt])) == 2
+        assert "it is the plan's file" in capsys.readouterr().err
+    assert Path("plan.yaml").read_text().startswith("goal: Halt")
+
+
 def test_a_workflow_is_valid_by_argos_published_models(cluster: Cluster, plan_id: str) -> None:
     from hera.workflows.models import Workflow
 
