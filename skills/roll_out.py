@@ -11,6 +11,7 @@ from ..core.artifact_refs import BundleRef, GuardrailRef
 from ..core.contract import Cost, Effect, Finding, Impact, Request, Result, StepContext, skill
 from ..core.gate import Verdict
 from ..core.machine import Machine
+from ..core.phrasing import Spoken
 from ..core.workspace import Workspace
 from ..serving.releases import EndpointName
 from .canary_limits import MaxSlower, ScoredProbes, usual_disagreement
@@ -34,13 +35,17 @@ class RollOutRequest(Request):
         description="Percent of sessions at each stage before everybody; at 0 it is only asked what stable "
         "is asked, and users get nothing of it.",
     )
-    stage_requests: int = Field(
+    stage_requests: Annotated[
+        int, Spoken(("requests per stage", "requests in each stage", "requests in every stage"))
+    ] = Field(
         20,
         ge=0,
         le=1_000_000,
         description="Requests the canary must meet at a stage before the next; at 0: shadowed ones.",
     )
-    stage_minutes: float = Field(0, ge=0, le=10_080, description="Minutes a stage lasts at least.")
+    stage_minutes: Annotated[float, Spoken(("per stage", "each stage", "every stage", "a stage"))] = Field(
+        0, ge=0, le=10_080, description="Minutes a stage lasts at least."
+    )
     max_minutes: float = Field(
         60,
         gt=0,
@@ -50,7 +55,7 @@ class RollOutRequest(Request):
     shadow_percent: int = Field(
         10, ge=0, le=100, description="Percent of stable's requests asked of it too; at stage 0 it is all."
     )
-    promote: bool = Field(
+    promote: Annotated[bool, Spoken(("make stable", "promotion", "promote at the end"))] = Field(
         True, description="Make it stable when it holds at the last stage; else it stays a canary there."
     )
     scored_probes: ScoredProbes = 50
@@ -135,6 +140,43 @@ def impact(arguments: Mapping[str, Any], workspace: Workspace) -> Impact:
         "introduce {bundle} gradually on {endpoint}",
         "release {bundle} gradually to {endpoint}",
         "release {bundle} step by step to {endpoint}",
+        "ship {bundle} to {endpoint} in stages",
+        "ship {bundle} stage by stage to {endpoint}",
+        "deploy {bundle} to {endpoint} in stages",
+        "release {bundle} to {endpoint} in stages",
+        "put {bundle} on {endpoint} in stages",
+        "put {bundle} on {endpoint} stage by stage",
+        "put {bundle} on {endpoint} gradually",
+        "bring {bundle} to {endpoint} in stages",
+        "bring {bundle} to everyone on {endpoint}",
+        "ease {bundle} onto {endpoint}",
+        "gradual rollout of {bundle} to {endpoint}",
+        "gradual release of {bundle} to {endpoint}",
+        "gradually move {endpoint} to {bundle}",
+        "move {endpoint} gradually to {bundle}",
+        "gradually deploy {bundle} to {endpoint}",
+        "staged release of {bundle} to {endpoint}",
+        "release {bundle} slowly to {endpoint}",
+        "deploy {bundle} step by step to {endpoint}",
+        "roll {bundle} in stages out to {endpoint}",
+        "roll {bundle} out to {endpoint} gradually",
+        "roll {bundle} out to {endpoint} step by step",
+        "bring {bundle} to {endpoint} step by step",
+        "bring {bundle} on {endpoint} stage by stage",
+        "deploy {bundle} to {endpoint} gradually",
+        "deploy {bundle} to {endpoint} step by step",
+        "deploy {bundle} to {endpoint} stage by stage",
+        "release {bundle} to {endpoint} gradually",
+        "release {bundle} to {endpoint} step by step",
+        "release {bundle} to {endpoint} stage by stage",
+        "put {bundle} on {endpoint} step by step",
+        "ship {bundle} to {endpoint} gradually",
+        "ship {bundle} to {endpoint} step by step",
+        "ship {bundle} to {endpoint} stage by stage",
+        "push {bundle} to {endpoint} in stages",
+        "push {bundle} to {endpoint} gradually",
+        "move {bundle} to {endpoint} gradually",
+        "serve {bundle} on {endpoint} gradually",
     ],
     preflight=preflight,
     estimate=estimate,

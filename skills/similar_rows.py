@@ -26,13 +26,29 @@ class SimilarRowsRequest(Request):
         None, min_length=1, max_length=20_000, description="Show the rows nearest to this text in meaning."
     )
     row: int | None = Field(None, ge=0, description="Show the rows nearest to the row of this place, from 0.")
-    k: Annotated[int, Spoken(("rows", "pieces", "hits", "matches", "neighbours", "of them"))] = Field(
-        10, ge=1, le=200, description="How many rows are shown with `like` or `row`."
-    )
+    k: Annotated[
+        int,
+        Spoken(
+            (
+                "rows",
+                "pieces",
+                "hits",
+                "matches",
+                "neighbours",
+                "of them",
+                "nearest",
+                "closest",
+                "nearest rows",
+                "closest rows",
+            )
+        ),
+    ] = Field(10, ge=1, le=200, description="How many rows are shown with `like` or `row`.")
     min_cosine: float = Field(
         0.9, ge=0.3, le=1, description="Without `like` and `row`: cosine from which two rows are a pair."
     )
-    most: int = Field(50, ge=1, le=1000, description="How many pairs are shown, the nearest.")
+    most: Annotated[int, Spoken(("top", "pairs", "best pairs", "nearest pairs"))] = Field(
+        50, ge=1, le=1000, description="How many pairs are shown, the nearest."
+    )
     embedder: EmbedderSettings | None = Field(
         None,
         description="Who gives vectors; empty: word pieces of these rows, offline, which know no synonyms.",
@@ -128,6 +144,50 @@ def _estimate(request: SimilarRowsRequest, machine: Machine, workspace: Workspac
         "near duplicates of {dataset}",
         "rows in {dataset} like {like}",
         "list near duplicates in {dataset}",
+        "rows similar to {like} in {dataset}",
+        "rows like {like} in {dataset}",
+        "rows closest to {like} in {dataset}",
+        "rows nearest to {like} in {dataset}",
+        "which rows of {dataset} resemble {like}",
+        "which rows in {dataset} resemble {like}",
+        "rows in {dataset} similar to {like}",
+        "rows in {dataset} closest to {like}",
+        "rows in {dataset} nearest to {like}",
+        "rows that mean the same in {dataset}",
+        "what in {dataset} is like {like}",
+        "what in {dataset} is similar to {like}",
+        "what rows in {dataset} are like {like}",
+        "which rows of {dataset} are similar to {like}",
+        "which rows in {dataset} are similar to {like}",
+        "which rows in {dataset} are closest to {like}",
+        "which rows of {dataset} are closest to {like}",
+        "which rows in {dataset} come close to {like}",
+        "which rows of {dataset} mean nearly the same",
+        "which rows in {dataset} mean nearly the same",
+        "are there twins in {dataset}",
+        "are there any near duplicates in {dataset}",
+        "does {dataset} have near duplicates",
+        "does {dataset} contain near duplicates",
+        "how many near duplicates are in {dataset}",
+        "near identical rows in {dataset}",
+        "nearly identical rows in {dataset}",
+        "neighbours of {like} in {dataset}",
+        "semantic duplicates in {dataset}",
+        "similar rows of {dataset}",
+        "more rows like {like} in {dataset}",
+        "more like {like} in {dataset}",
+        "pairs of similar rows in {dataset}",
+        "pairs of rows in {dataset} that mean the same",
+        "nearest rows to {like} in {dataset}",
+        "closest rows to {like} in {dataset}",
+        "similarity search in {dataset} for {like}",
+        "which rows in {dataset} are close to {like}",
+        "rows close to {like} in {dataset}",
+        "rows of {dataset} nearest to row {row}",
+        "pairs of rows in {dataset}",
+        "rows that resemble {like} in {dataset}",
+        "rows that resemble {like}",
+        "show me rows that resemble {like}",
     ],
     preflight=_preflight,
     estimate=_estimate,

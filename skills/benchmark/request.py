@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ...core.artifact_refs import BenchmarkReportRef, BundleRef, CheckpointRef, DatasetRef
 from ...core.contract import InputPath, Request, Result
 from ...core.inputs import EndpointUrl
+from ...core.phrasing import Spoken
 from ...core.secrets import SecretName
 from ...core.suite_source import SuiteSource
 
@@ -27,7 +28,30 @@ class BenchmarkRequest(Request):
         "bundle's training data.",
     )
     data: DatasetRef | None = Field(None, description="Dataset whose validation prompts are sent instead.")
-    concurrency: tuple[Concurrency, ...] = Field(
+    concurrency: Annotated[
+        tuple[Concurrency, ...],
+        Spoken(
+            (
+                "at a time",
+                "at once",
+                "in parallel",
+                "parallel",
+                "at the same time",
+                "parallel requests",
+                "concurrent requests",
+                "parallel users",
+                "concurrent users",
+                "simultaneous users",
+                "simultaneous requests",
+                "users at once",
+                "users at a time",
+                "requests at a time",
+                "requests at once",
+                "requests in parallel",
+                "clients",
+            )
+        ),
+    ] = Field(
         (1, 8, 32), min_length=1, max_length=12, description="How many requests at a time, one level each."
     )
     requests: int = Field(100, ge=1, le=1_000_000, description="Requests of a level.")

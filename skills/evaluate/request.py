@@ -77,7 +77,12 @@ class EvaluateRequest(Request):
     api_key_env: str | None = Field(
         None, description="Name of the environment variable that holds the endpoint's key."
     )
-    concurrency: int = Field(8, ge=1, le=256, description="Requests to an endpoint at a time.")
+    concurrency: Annotated[
+        int,
+        Spoken(
+            ("at a time", "at once", "in parallel", "parallel", "requests at a time", "parallel requests")
+        ),
+    ] = Field(8, ge=1, le=256, description="Requests to an endpoint at a time.")
     timeout_s: float = Field(30, gt=0, le=3600, description="Seconds an endpoint may take for one answer.")
     requests_per_minute: float | None = Field(
         None, gt=0, description="Requests to an endpoint in a minute, at most; empty: no limit."

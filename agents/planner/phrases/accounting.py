@@ -53,7 +53,8 @@ def accounted(
     negating = set(negations_in([token.key for token in clause.tokens]))
     filled = [one for one in lexicon.fields[skill.name] if one.name in reading.step.arguments]
     named = {stem_of(key) for one in filled for name in one.names for key in name}
-    named |= {stem for one in filled if not one.is_required for stem in one.about}
+    named |= {stem for one in filled if not one.is_required for stem in one.about | one.says}
+    named |= lexicon.own_stems[skill.name]
     setting = SETTING if skill.effect is not Effect.SERVES else frozenset[str]()
     heads = lexicon.doing_heads - setting
     said = _said_with(clause, lexicon, reading.step) | _said_alone(clause, lexicon, reading.step)

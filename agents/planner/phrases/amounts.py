@@ -11,6 +11,7 @@ from .text import Token, key_of_word, stem_of, words
 
 _BETWEEN = words(
     "of to at is be = : the a an with about around roughly exactly only no more than most least up max"
+    " shall should must will can"
 )
 _MINUTES = {
     "second": 1 / 60, "sec": 1 / 60, "s": 1 / 60, "minute": 1.0, "min": 1.0,
@@ -21,9 +22,9 @@ _SPELLED = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10,
     "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60,
-    "half": 0.5, "quarter": 0.25, "third": 1 / 3, "tenth": 0.1,
+    "half": 0.5, "quarter": 0.25, "third": 1 / 3, "fifth": 0.2, "tenth": 0.1,
 }  # fmt: skip
-_PARTS = words("half quarter third tenth")
+_PARTS = words("half quarter third fifth tenth")
 _ORDER = words("the last first previous this that other which")
 _NOT_COUNTED = words("of on in to for with at by from as and or more is was please that which")
 
@@ -39,6 +40,12 @@ class Amount:
     before: tuple[str, ...]  # words before it, nearest last
     after: tuple[str, ...] = ()
     count: float = 0.0  # as it is said, without its unit
+    behind: int = 0  # where `after` begins; 0: at `end`
+
+    @property
+    def follows(self) -> int:
+        """Where the words behind it begin."""
+        return self.behind or self.end
 
     @property
     def before_at(self) -> range:
@@ -62,16 +69,27 @@ def amounts_in(tokens: list[Token], taken: set[int]) -> list[Amount]:
     return _percent_each(found, tokens)
 
 
+_BEFORE_ROW = words(
+    "step steps stage stages share shares at to with of in over canary first from by and then percent is are"
+)
+
+
 def _percent_each(found: list[Amount], tokens: list[Token]) -> list[Amount]:
     """The numbers, each of a row in percent where the last one is: "1, then 10 and 50 percent"."""
     for at in range(len(found) - 2, -1, -1):
         one, after = found[at], found[at + 1]
         between = {token.key for token in tokens[one.end : after.start]}
-        is_row = one.end < after.start and between <= {",", "and", "then", "&"}
+        named = one.before[-1:] and one.before[-1] not in _BEFORE_ROW and one.before[-1].isalpha()
+        is_row = not named and one.end < after.start and between <= {",", "and", "then", "&"}
         if is_row and not 0 < one.value < 1 and after.unit == "percent" and one.unit in between:
             found[at] = replace(one, unit="percent")
-        elif between == {"and"} and one.unit == "and" and after.unit.isalpha() and after.unit != "usd":
-            found[at] = replace(one, unit=after.unit, after=after.after)
+        elif (
+            between in ({"and"}, {"and", "then"})
+            and one.unit == "and"
+            and after.unit.isalpha()
+            and after.unit != "usd"
+        ):
+            found[at] = replace(one, unit=after.unit, after=after.after, behind=after.follows)
     return found
 
 
@@ -164,6 +182,20 @@ def field_of(
     return Placed(best[1], in_unit(amount, best[1]), best[2]) if best is not None else None
 
 
+def named_beside(amount: Amount, fields: list[FieldWords]) -> Placed | None:
+    """The field whose own name stands right beside a number; None where none does."""
+    found = [
+        (score, one, at) for one in fields for score, at in [_nearness(amount, one)] if score >= _NAMED and at
+    ]
+    if not found:
+        return None
+    _, one, named_at = max(found, key=lambda one: one[0])
+    return Placed(one, in_unit(amount, one), named_at)
+
+
+_NAMED = 2.5
+
+
 def _for_each(amount: Amount, numbers: list[FieldWords]) -> tuple[float, FieldWords, frozenset[int]] | None:
     """The one field of a time that is no bound of the whole: "in stages of 5 and 50, 15 minutes each"."""
     if amount.unit != "minutes" or amount.after[:1] not in (("each",), ("apiece",), ("per",), ("every",)):
@@ -215,13 +247,13 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
         ):
             score, named_at = (
                 3.0 + size,
-                frozenset({*places[1 - size :], amount.end}),
+                frozenset({*places[1 - size :], amount.follows}),
             )  # "a warmup of 20 steps"
         links = next((n for n, key in enumerate(amount.after) if key not in _LINKS), 0)
         for skip in (0, links):
             after = amount.after[skip : skip + size]
             if after and _alike(after, name) and (near := 1.5 + size + _exactly(after, name)) > score:
-                score, named_at = near, frozenset(range(amount.end + skip, amount.end + skip + size))
+                score, named_at = near, frozenset(range(amount.follows + skip, amount.follows + skip + size))
     if amount.unit == "percent" and one.unit == "percent" and score < 1.5:
         score = 1.0 + 0.5 * bool(set(one.name.split("_")) & set(amount.before))
     if amount.unit == "minutes" and one.unit in ("minutes", "seconds", "hours"):
@@ -233,7 +265,7 @@ def _nearness(amount: Amount, one: FieldWords) -> tuple[float, frozenset[int]]:
     return score, named_at
 
 
-_LIMITS = words("within most max maximum maximally limit longer under below atmost")
+_LIMITS = words("within most max maximum maximally limit longer under below atmost over cap tops")
 _LINKS = words("for as of the a an to in more")
 _WINDOW = 6
 

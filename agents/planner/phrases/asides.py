@@ -115,13 +115,25 @@ def _curious(tokens: list[Token], one: _Segment, lexicon: Lexicon, names: Collec
     for at in range(one.start + 1, one.end - 1):
         rest = tokens[at : one.end]
         plain = all(token.is_word and token.key not in names for token in rest)
-        if rest[0].key not in _SEEING or rest[1].key not in _WHAT or not plain or lexicon.matches(rest):
+        asked = rest[1:] if rest[0].key in _SEEING else rest[2:] if _is_told_me(rest) else []
+        if (
+            not asked
+            or asked[0].key not in _WHAT
+            or not plain
+            or lexicon.matches(rest)
+            or lexicon.matches(asked)
+        ):
             continue
         start = at
         while start > one.start and tokens[start - 1].key in _LEADING:
             start -= 1
         return set(range(start, one.end))
     return set()
+
+
+def _is_told_me(rest: list[Token]) -> bool:
+    """Whether what comes out is to be told: "and tell me how quick it is"."""
+    return len(rest) > 2 and rest[0].key in _TELLING and rest[1].key in ("me", "us")
 
 
 def _purpose(tokens: list[Token], one: _Segment, lexicon: Lexicon, names: Collection[str]) -> set[int]:
@@ -135,9 +147,14 @@ def _purpose(tokens: list[Token], one: _Segment, lexicon: Lexicon, names: Collec
         asks = any(lexicon.matches(rest[n:]) for n in range(1, len(rest)) if keys[n - 1] not in ARTICLES)
         if plain and not asks and set(keys) & NEGATIONS and not set(keys) & {"you", "we", "i"}:
             return set(range(at, one.end))
+        is_end = plain and keys[0] == "so" and bool(set(keys[1:4]) & _ABLE) and not set(keys) & NEGATIONS
+        if is_end and not any(lexicon.matches(rest[n:]) for n in range(1, len(rest))):
+            return set(range(at, one.end))
     return set()
 
 
+_TELLING = words("tell show report let")
+_ABLE = words("can could may will")
 _SEEING, _WHAT, _LEADING = (
     words("see know learn"),
     words("what how where"),

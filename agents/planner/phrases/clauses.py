@@ -16,7 +16,10 @@ from .words import ARTICLES, CONTRAST, NEGATIONS, PREPOSITIONS, negations_in, se
 _JOINING = words(
     "and then also plus afterwards next finally & or so , ; : - > \u2013 \u2014 \u2192 but that which"
 )
-_ASKING = words("check see look out test know")  # "look if there is" asks, and sets no condition
+_ASKING = words(
+    "check see look out test know control verify tell say"
+)  # "look if there is" asks, and sets no condition
+_KINDLY = words("please pls kindly me us")
 _COURTESIES = any_of(sections("courtesies")[""], r"\b", r"\b")
 _SHALL_WE = re.compile(r"\bshall we(?= [.!?]|$)")
 _ASKED_WHEN = words("did was were is has had do does")
@@ -70,8 +73,12 @@ def _parts(tokens: list[Token], lexicon: Lexicon) -> list[tuple[list[Token], boo
             if last or (part and part[-1].is_word and is_older(tokens, at))
             else _IF | {"before"}
         )
-        before = tokens[at - 1].key if at else ""
-        conditions = token.key in begins and before not in _ASKING and (before, token.key) != ("for", "once")
+        before = next((one.key for one in reversed(tokens[:at]) if one.key not in _KINDLY), "")
+        conditions = (
+            token.key in begins
+            and before not in _ASKING
+            and (before, token.key) not in (("for", "once"), ("at", "once"))
+        )
         if part and (conditions or _begins(tokens, at, part, lexicon)):
             parts.append(([], False))
         parts[-1][0].append(token)
@@ -114,7 +121,7 @@ def _begins(tokens: list[Token], at: int, part: list[Token], lexicon: Lexicon) -
     rest = rest[:ahead]
     if part[0].key in _IF and rest[0].key in (",", "then"):
         return True
-    if _is_aside(rest) or (rest[0].key == "," and _is_aside(part)):
+    if _is_aside(rest) or (rest[0].key == "," and (_is_aside(part) or _is_told_of(part))):
         return True
     skip = 0
     while skip < len(rest) and rest[skip].key in _JOINING:
@@ -154,8 +161,19 @@ def _is_aside(rest: list[Token]) -> bool:
     return said[0] in TELLERS or (said[0] in ARTICLES and bool(_STATES & set(said[2:])))
 
 
+def _is_told_of(part: list[Token]) -> bool:
+    """Whether what is out already is told of: "the canary on shop looks good"."""
+    keys = [token.key for token in part]
+    named = next((at for at, key in enumerate(keys[:4]) if key in _RELEASED), None)
+    return (
+        named is not None and bool(_STATES & set(keys[named:])) and set(keys[:named]) <= ARTICLES | _JOINING
+    )
+
+
 TELLERS = words("i we he she they")
-_STATES = words("is are was were has had keeps")
+_STATES = words("is are was were has had keeps looks seems")
+_WHOLE = 4.0  # score of a phrase that names a thing to be made
+_RELEASED = words("canary stable release")
 
 
 def _goes_on_with_values(part: list[Token], after: list[Token], lexicon: Lexicon) -> bool:
@@ -237,12 +255,14 @@ def _judged(part: list[Token], lexicon: Lexicon, names: frozenset[str], opens: b
 
 def _noun_of(tokens: list[Token], lexicon: Lexicon) -> list[Token] | None:
     """The tokens behind an article where a thing to be made is named: "a learning curve of ..."; or None."""
-    if len(tokens) < 3 or tokens[0].key not in ("a", "an", "one", "another"):
+    if len(tokens) < 3 or tokens[0].key not in ("a", "an", "one", "another", "the"):
         return None
     found = lexicon.matches(tokens[1:])
     told = _STATES & {token.key for token in tokens}
     is_noun = tokens[1].key in lexicon.nouns
     if not found or told or not is_noun or found[0].skill.effect is Effect.SERVES:
+        return None
+    if tokens[0].key == "the" and (found[0].score < _WHOLE or any(not one.is_word for one in tokens[1:3])):
         return None
     return tokens[1:]
 
@@ -252,7 +272,10 @@ def _tells_of(inner: list[Token], lead: list[str], rest: list[Token], lexicon: L
     at = len(inner) - len(rest)
     pointed = (inner[at - 1].key if at else (lead or [""])[-1]) in ("that", "this", "the")
     keys = [token.key for token in rest]
-    return pointed and keys[0] in lexicon.nouns and bool(_STATES & set(keys[1:]))
+    serves = any(one.skill.effect is Effect.SERVES for one in lexicon.matches(rest))
+    end = keys.index(",") if "," in keys and not serves else len(keys)
+    told = bool(_STATES & set(keys[1:end]))
+    return told and keys[0] in lexicon.nouns and (pointed or keys[0] in _RELEASED)
 
 
 def own_words_of(clauses: list[Clause], lexicon: Lexicon) -> set[int]:

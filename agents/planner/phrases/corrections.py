@@ -30,6 +30,8 @@ _SHORT = 12
 _VAGUE = re.compile(
     r"\b(?:something|anything|whatever|sth)(?: (?:else|different|other|new|similar|useful|nice))?"
     r"(?= (?:with|to|about|from) (?:it|that|this|them|these|those)\b| ?[.!?]*$)"
+    r"|\b(?:differently|otherwise|(?:an|some) ?other way"
+    r"|(?:a )?different(?:ly)? way|not like (?:that|this))\b"
 )  # what is to be done is left open
 _FILLERS = words(
     """
@@ -120,8 +122,10 @@ def _before_aside(message: Message, tokens: list[Token]) -> list[Token]:
     """What stands before the first comma, where what is behind it names nothing: ", that one was cleaner"."""
     comma = next((at for at, token in enumerate(tokens) if token.key == ","), len(tokens))
     behind = tokens[comma + 1 :]
-    named = any(token.key in message.lexicon.heads or is_value(token, message.around) for token in behind)
-    return [] if named or not behind else tokens[:comma]
+    named = any(is_value(token, message.around) for token in behind)
+    asks = any(one.skill.effect is not Effect.READS for one in message.lexicon.matches(behind))
+    denies = negations_in([token.key for token in behind])
+    return [] if named or asks or denies or not behind else tokens[:comma]
 
 
 def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> PlannerReply | None:
@@ -135,9 +139,16 @@ def _with_wishes(message: Message, draft: PlanDraft, wishes: list[Clause]) -> Pl
         tokens = change_of(wishes[0].tokens[1:])
         if not tokens or negations_in([token.key for token in tokens]):
             return None
-        return _other(message, draft, tokens) or _changed(message, draft, tokens, same)
+        short = _before_aside(message, wishes[0].tokens)
+        return (
+            _other(message, draft, tokens)
+            or _changed(message, draft, tokens, same)
+            or (_changed(message, draft, short, same) if short else None)
+        )
     if same is not None and len(wishes) == 1 and _says_too_little(message, wishes[0]):
-        return _changed(message, draft, wishes[0].tokens, same)
+        short = _before_aside(message, wishes[0].tokens)
+        found = _changed(message, draft, wishes[0].tokens, same)
+        return found or (_changed(message, draft, short, same) if short else None)
     if len(wishes) == 1 and matches and wishes[0].tokens[0].key in _SETS and message.before.is_open:
         tokens = change_of(wishes[0].tokens[1:])
         if tokens and not negations_in([token.key for token in tokens]):
@@ -324,12 +335,16 @@ def _changed(
     for step in [only] if only is not None else list(reversed(draft.steps)):
         filler = SlotFiller(message.lexicon, message.around, draft, message.before.at_hand)
         kept = (dict(step.arguments), dict(step.missing), dict(draft.budget), list(draft.steps))
+        gate = step.gate
         try:
             reading: ClauseReading | None = filler.amend(step, tokens)
         except OpswrightError:
             reading = None
         serves = any(one.skill.effect is Effect.SERVES for one in draft.steps)
         most = 0 if serves or reading is None else min(2, len(reading.placed))
+        same = (step.arguments, draft.budget, step.gate) == (kept[0], kept[2], gate)
+        if reading is not None and same and reading.unknown:
+            reading = None  # nothing of it was understood
         if reading is not None and not (reading.unused or reading.negations) and len(reading.unknown) <= most:
             suite = step.arguments.get("suite")
             if step.gate in draft.gates and isinstance(suite, str):

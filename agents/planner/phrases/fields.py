@@ -16,7 +16,7 @@ from ....core.errors import OpswrightError
 from ....core.inputs import annotation_options, types_in
 from ....core.phrasing import Spoken
 from .text import key_of_word, stem_of, words
-from .words import SMALL
+from .words import NEGATIONS, SMALL
 
 _UNITS = {
     "percent": "percent", "minutes": "minutes", "s": "seconds", "seconds": "seconds", "ms": "milliseconds",
@@ -56,6 +56,8 @@ class FieldWords:
     takes_mapping: bool  # names with values
     own_text: type[str] | None  # text of a form of its own, told by its form
     about: frozenset[str]  # what its name and its sentence speak of, without endings
+    inside: tuple[FieldWords, ...]  # of a nested request, its fields
+    says: frozenset[str]  # every word of its sentence, without endings
 
 
 def field_words(request: type[BaseModel]) -> list[FieldWords]:
@@ -75,6 +77,11 @@ def _with_last(one: FieldWords, every: set[Words]) -> FieldWords:
         if one.takes_number and last not in every and not one.unit
         else one
     )
+
+
+def _inside(model: type[BaseModel] | None) -> tuple[FieldWords, ...]:
+    """The fields of a request within the request."""
+    return tuple(field_words(model)) if model is not None else ()
 
 
 def _words(name: str, info: FieldInfo) -> FieldWords:
@@ -99,7 +106,14 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         is_required=info.is_required(),
         names=tuple(
             dict.fromkeys(
-                _split(said) for said in (name.replace("_", " "), name, *_without_bound(name), *spoken.names)
+                _split(said)
+                for said in (
+                    name.replace("_", " "),
+                    name,
+                    *_without_bound(name),
+                    *_one_of(name, is_texts=bool(lists) and str in every),
+                    *spoken.names,
+                )
             )
         ),
         values=values,
@@ -121,6 +135,13 @@ def _words(name: str, info: FieldInfo) -> FieldWords:
         is_asked=spoken.asked,
         is_time=str in every and "ISO 8601" in (info.description or ""),
         about=about_words(f"{name.replace('_', ' ')} {' '.join(spoken.names)} {info.description or ''}"),
+        inside=_inside(
+            next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        ),
+        says=frozenset(
+            stem_of(key_of_word(word.strip(".,:;()'`"))) for word in (info.description or "").split()
+        )
+        - NEGATIONS,
     )
 
 
@@ -165,6 +186,11 @@ def _without_bound(name: str) -> list[str]:
     before, _, unit = name.rpartition("_")
     without_unit = [before.replace("_", " ")] if unit in _UNITS and unit != "steps" and before else []
     return [rest.replace("_", " ")] * (bound in ("max", "min") and bool(rest)) + without_unit
+
+
+def _one_of(name: str, *, is_texts: bool) -> list[str]:
+    """A list of texts is also called by one of it: "the filter toxicity"."""
+    return [name[:-1].replace("_", " ")] if is_texts and name.endswith("s") else []
 
 
 def _split(said: str) -> Words:

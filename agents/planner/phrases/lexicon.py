@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -11,11 +10,13 @@ from ....core.artifact_refs import REF_TYPES
 from ....core.contract import Effect
 from ....core.registry import Registry
 from .fields import FieldWords, field_words
+from .inflections import gerunds_of, participles_of
 from .mappings import unbraced, unbracketed
+from .names_of_two import in_order, names_turned
 from .number_words import NUMBER_WORDS, counted
 from .phrase_patterns import PhraseMatch, PhrasePattern, phrase_pattern
-from .spacing import beside_names, halves, spaced, undoubled
-from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, tokens_of, words
+from .spacing import VOWELS, beside_names, consonants, halves, spaced, undoubled
+from .text import Token, distance, is_swap_of, is_typo_of, key_of_word, stem_of, tokens_of, words
 from .wording import sections, word_list
 from .words import ARTICLES, LIGHT, NEGATIONS, PREPOSITIONS, SMALL
 
@@ -29,9 +30,13 @@ class Lexicon:
         self.patterns: dict[str, list[PhrasePattern]] = {}
         for skill in self.skills:
             self.fields[skill.name] = field_words(skill.request)
+        values = {
+            name: frozenset(key for one in fields for said, _ in one.values for key in said)
+            for name, fields in self.fields.items()
+        }
         for skill in self.skills:
             for phrase in (*skill.phrases, skill.name.replace("-", " "), skill.name):
-                pattern = phrase_pattern(skill, phrase, self.compounds)
+                pattern = phrase_pattern(skill, phrase, self.compounds, values[skill.name])
                 self.patterns.setdefault(pattern.head, []).append(pattern)
 
     @cached_property
@@ -42,12 +47,12 @@ class Lexicon:
     @cached_property
     def gerunds(self) -> dict[str, str]:
         """What follows "would you mind" or "start": evaluating, for evaluate."""
-        return {form: head for head in self.heads for form in _gerunds(head)}
+        return {form: head for head in self.heads for form in gerunds_of(head)}
 
     @cached_property
     def participles(self) -> dict[str, str]:
         """What follows "should be" or "have it": evaluated, for evaluate."""
-        return {form: head for head in self.heads for form in _participles(head)}
+        return {form: head for head in self.heads for form in participles_of(head)}
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -69,6 +74,7 @@ class Lexicon:
             for one in fields:
                 words |= {key for name in one.names for key in name}
                 words |= {key for said, _ in one.values for key in said}
+                words |= {key for inner in one.inside for name in inner.names for key in name}
         words |= {key for said in kind_names() for key in said} | DESCRIBING
         return frozenset(words)
 
@@ -81,7 +87,7 @@ class Lexicon:
             for said in sections(name).values()
             for line in said
         )
-        return frozenset(re.findall(r"(?<!\\)\b[a-z]{3,}", lines)) - self.known
+        return (frozenset(re.findall(r"(?<!\\)\b[a-z]{3,}", lines)) | word_list("verbs")) - self.known
 
     @cached_property
     def own_words(self) -> frozenset[str]:
@@ -91,6 +97,17 @@ class Lexicon:
         return (
             frozenset({part.key for part in parts if not part.is_slot} | self.gerunds.keys() | kinds) - SMALL
         )
+
+    @cached_property
+    def own_stems(self) -> dict[str, frozenset[str]]:
+        """The words of each skill's own phrases, without endings; not those that deny or destroy."""
+        found: dict[str, set[str]] = {skill.name: set() for skill in self.skills}
+        for patterns in self.patterns.values():
+            for one in patterns:
+                said = {part.key for part in one.parts[1:] if not part.is_slot} - NEGATIONS
+                found[one.skill.name] |= {stem_of(key) for key in said}
+        heads = {stem_of(key) for key in self.doing_heads}
+        return {name: frozenset(said - heads) for name, said in found.items()}
 
     @cached_property
     def mapping_names(self) -> frozenset[tuple[str, ...]]:
@@ -159,8 +176,26 @@ class Lexicon:
         text = unbracketed(unbraced(text, self._names_of_skills), self.joined_names)
         said = self._joined(tokens_of(spaced(text, self.known | ABBREVIATIONS.keys())))
         mended = [one for token in said for one in self._mended(token, names)]
+        mended = [self._joining(mended, at) for at in range(len(mended))]
         sure = self.known | self.kept | names | _REAL_WORDS
-        return counted(self._joined(beside_names(mended, self.names_of_two, sure)))
+        return counted(self._as_named(self._joined(beside_names(mended, self.names_of_two, sure))))
+
+    def _joining(self, tokens: list[Token], at: int) -> Token:
+        """The token, "an" as "and" before a verb or a number: "5 an 25"."""
+        if tokens[at].key != "an" or not at or at + 1 >= len(tokens):
+            return tokens[at]
+        follows = tokens[at + 1]
+        is_verb = follows.key in self.heads - self.nouns - SMALL and follows.key[:1] not in VOWELS
+        counts = follows.kind == "number" and tokens[at - 1].kind in ("number", "mark")
+        return Token("and", "word", "and") if is_verb or counts else tokens[at]
+
+    def _as_named(self, tokens: list[Token]) -> list[Token]:
+        return in_order(tokens, self._names_turned)
+
+    @cached_property
+    def _names_turned(self) -> frozenset[tuple[str, str]]:
+        every = [one for found in self.patterns.values() for one in found]
+        return names_turned(every, self.names_of_two, SMALL | LIGHT | PREPOSITIONS | ARTICLES | DESCRIBING)
 
     def _joined(self, tokens: list[Token]) -> list[Token]:
         found: list[Token] = []
@@ -206,6 +241,10 @@ class Lexicon:
         first = [word for word in swapped if word[0] == key[0]]
         if first or swapped:
             return first or swapped
+        if not set(key) & VOWELS and len(key) > 2:
+            bare = [word for word in self.heads if word[0] == key[0] and consonants(word) == key]
+            if len(bare) == 1:
+                return bare
         if len(key) < 4:
             return []
         near = [word for word in self._mistakable if is_typo_of(key, word)]
@@ -239,13 +278,14 @@ class Lexicon:
 
     def _says_what(self, match: PhraseMatch, tokens: list[Token]) -> bool:
         """Whether more of a phrase is said than a word of every day: "get going", "give me the table"."""
+        rest = [token for token in tokens[1:] if token.key not in ARTICLES]
+        if match.pattern.head in ("run", "start", "do") and rest and rest[0].key in self._names_of_skills:
+            return not match.slots  # "run curate with ..."
         if match.pattern.head not in LIGHT or len(match.used) > 1 or not match.slots:
             return True
-        rest = [token for token in tokens[1:] if token.key not in ARTICLES]
-        if rest and rest[0].key in self._names_of_skills:
-            return False  # "run curate with ..."
         pointed = self.kind_words | _POINTING
-        says = any(not token.is_word or token.key in pointed for token in rest if token.kind != "mark")
+        near = [token for token in rest if token.kind != "mark"][:_NEAR]
+        says = any(not token.is_word or token.key in pointed for token in near)
         return says or match.skill.effect is not Effect.SERVES
 
     @cached_property
@@ -330,40 +370,12 @@ DESCRIBING = words(
 )
 
 
+_NEAR = 5  # words behind a verb of every day, among which what it is about stands
+
+
 def _is_same_head(near: list[str]) -> bool:
     """Whether the near words are forms of one word, so that either is meant."""
     return bool(near) and all(word.startswith(near[0][:5]) for word in near) and len(near[0]) >= 5
-
-
-def _gerunds(head: str) -> Iterator[str]:
-    if not head.isalpha() or len(head) < 3:
-        return
-    yield head + "ing"
-    if head.endswith("e"):
-        yield head[:-1] + "ing"
-    else:
-        yield head + head[-1] + "ing"
-
-
-_IRREGULAR = {
-    "build": "built", "make": "made", "send": "sent", "write": "written", "show": "shown", "draw": "drawn",
-    "take": "taken", "give": "given", "bring": "brought", "teach": "taught", "keep": "kept", "put": "put",
-    "split": "split", "withdraw": "withdrawn", "undo": "undone",
-}  # fmt: skip
-
-
-def _participles(head: str) -> Iterator[str]:
-    if not head.isalpha() or len(head) < 3:
-        return
-    if head in _IRREGULAR:
-        yield _IRREGULAR[head]
-    elif head.endswith("e"):
-        yield head + "d"
-    elif head.endswith("y") and head[-2] not in "aeiou":
-        yield head[:-1] + "ied"
-    else:
-        yield head + "ed"
-        yield head + head[-1] + "ed"
 
 
 def kind_names() -> list[tuple[str, ...]]:

@@ -28,7 +28,7 @@ def loose_wish(
     if not set(lead) & _REQUESTS or not 2 < len(tokens) <= _LONGEST:
         return None
     fits: dict[str, PhraseMatch] = {}
-    for match in _said_anywhere(tokens, lexicon):
+    for match in said_anywhere(tokens, lexicon):
         name = match.skill.name
         if name in fits and len(fits[name].used) >= len(match.used):
             continue
@@ -65,7 +65,7 @@ def without_verb(
     return best[0] if len(best) == 1 else None
 
 
-def _said_anywhere(tokens: list[Token], lexicon: Lexicon) -> Iterator[PhraseMatch]:
+def said_anywhere(tokens: list[Token], lexicon: Lexicon) -> Iterator[PhraseMatch]:
     """The phrases of skills that serve nothing whose words are all said, in whatever order."""
     places: dict[str, int] = {}
     for at, token in enumerate(tokens):

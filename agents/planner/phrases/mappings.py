@@ -61,7 +61,12 @@ def unbracketed(text: str, names: frozenset[str]) -> str:
             return match.group()
         if match.group("name") is None:
             return f"{name}={match.group('listed') or match.group('word')}"
-        return f"{name}{match.group('link')}{match.group('inner')}"
+        inner = match.group("inner")
+        if match.group("link").strip() in ("=", ":") and not set(inner) & set("'\"=:"):
+            parts = [one.strip() for one in inner.split(",")]
+            inner = ", ".join(f"'{one}'" if " " in one else one for one in parts)
+            return f"{name}={inner}"
+        return f"{name}{match.group('link')}{inner}"
 
     return _LIST.sub(written, text)
 

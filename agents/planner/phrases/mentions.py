@@ -56,20 +56,22 @@ def mentions_in(
         if mention is None:
             at += 1
             continue
-        if _names_ref(tokens, mention):
-            behind = tokens[mention.end].text
+        linked = tokens[mention.end : mention.end + 1] and tokens[mention.end].key in ("is", ":")
+        end = mention.end + bool(linked)
+        if _names_ref(tokens, mention, end):
+            behind = tokens[end].text
             kind = behind.partition(":")[0].lower()
-            mention = Mention(mention.start, mention.end + 1, (kind,), "ref", behind)
+            mention = Mention(mention.start, end + 1, (kind,), "ref", behind)
         found.append(mention)
         at = mention.end
     return found
 
 
-def _names_ref(tokens: list[Token], mention: Mention) -> bool:
+def _names_ref(tokens: list[Token], mention: Mention, end: int) -> bool:
     """Whether it only says of which kind the reference behind it is: "alarm drift-report:1f..."."""
-    behind = tokens[mention.end] if mention.end < len(tokens) else None
+    behind = tokens[end] if end < len(tokens) else None
     return (
-        mention.which == "the"
+        mention.which in ("the", "previous", "last", "first")
         and behind is not None
         and behind.kind == "ref"
         and behind.text.partition(":")[0].lower() in mention.kinds
@@ -111,6 +113,8 @@ def _noun_phrase(
         and tokens[place].key in ("one", "release", "version")
     ):
         length = 1
+    if length == 1 and not kinds and at and tokens[at - 1].key in ("every", "each", "per"):
+        return None  # "two old rows for every new one"
     if length == 0 and not adjectives:
         is_pronoun = tokens[at].key in _PRONOUNS and at not in taken
         return Mention(at, at + 1, (), "it") if is_pronoun else None

@@ -21,6 +21,7 @@ from .fields import field_words
 from .lexicon import Lexicon, lexicon_of
 from .limits import limits_behind
 from .surroundings import Surroundings
+from .topics_first import topic_behind
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
@@ -40,6 +41,7 @@ class Message:
         self.around = Surroundings(workspace)
         self.before = ConversationState.of(conversation, registry, workspace)
         tokens = without_courtesies(self.lexicon.read(text, self.around.names))
+        tokens = topic_behind(tokens, self.around.names, self.around.endpoints)
         self.tokens = limits_behind(without_asides(tokens, self.lexicon, self.around.names))
         self.keys = [token.key for token in self.tokens]
         self.draft = PlanDraft()

@@ -11,6 +11,7 @@ from .mappings import is_named_mapping
 from .message import Message
 from .phrase_patterns import PhraseMatch
 from .text import shown, words
+from .word_values import flag_said
 from .words import SMALL, cues_in, without_manners
 
 SPOKEN = ("word", "number", "end", "mark")
@@ -31,7 +32,9 @@ class MessageCues(Message):
         others = ["_" if id(t) in own or t.kind not in SPOKEN else t.key for t in self.tokens]
         wished = [self.lexicon.matches(one.tokens) for one in clauses if one.kind == "wish"]
         is_one = len({found[0].skill.name for found in wished if found}) == 1
-        excused = {"reported", *["destructive"] * is_one} - cues_in(others, softly=softly).keys()
+        excused = {"reported", *["destructive"] * is_one, *["hypothetical"] * softly} - cues_in(
+            others, softly=softly
+        ).keys()
         return {reason: said for reason, said in found.items() if reason not in excused}
 
     def _serves(self, clauses: list[Clause]) -> bool:
@@ -50,7 +53,9 @@ class MessageCues(Message):
                 token.key in (self.lexicon.heads | self.lexicon.gerunds.keys()) - SMALL
                 for token in clause.tokens
             )
-            if began and clause.kind == "negated" and not own:
+            wished = [self.lexicon.matches(one.tokens)[0].skill.name for one in clauses if one.kind == "wish"]
+            switches = any(flag_said(clause.whole, self.lexicon.fields[name]) for name in wished)
+            if began and clause.kind == "negated" and not own and not switches:
                 return shown(clause.whole)
         return ""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..base import Question
 from .clauses import Clause
 from .drafts import PlanDraft, command_of, from_document
+from .mentions import Unclear, mentions_in, resolve
 from .message_cues import MessageCues
 from .phrase_patterns import PhraseMatch
 from .slots import SlotFiller
@@ -58,6 +61,35 @@ class PhraseChoice(MessageCues):
         draft = from_document(self.draft.document(""), self.registry)
         reading = SlotFiller(self.lexicon, self.around, draft, self.before.at_hand).read(match, tokens)
         return 2 * len(reading.unused) + len(reading.unknown)
+
+    def _said_there(self, clauses: list[Clause]) -> list[str]:
+        """The words of what was asked before, where these point at its place: "promote it there"."""
+        found = [self.lexicon.matches(clause.tokens)[0].skill for clause in clauses if clause.kind == "wish"]
+        needed = [{one.name for one in self.lexicon.fields[one.name] if one.is_required} for one in found]
+        points = {"there", "here"} & set(self.keys) or (
+            {"it", "that", "this"} & set(self.keys) and all(names == {"endpoint"} for names in needed)
+        )
+        if not points:
+            return []
+        turns = [turn.text for turn in reversed(self.conversation) if turn.speaker == "user"]
+        for said in [self.before.said, *(turns[1:2] if "there" in self.before.said.lower() else [])]:
+            keys = [token.key for token in self.lexicon.read(said, self.around.names)]
+            if set(keys) & self.around.endpoints.keys():
+                return keys
+        return []
+
+    def _spoken_of(self, clauses: list[Clause]) -> list[object]:
+        """Files and artifacts that were told of before what to do with them."""
+        found: list[object] = []
+        for clause in clauses:
+            if clause.kind != "told":
+                continue
+            found += [Path(token.text) for token in clause.whole if token.kind == "path"]
+            for mention in mentions_in(clause.whole, set(), self.around):
+                if mention.which not in ("it", "the", "best"):
+                    ref = resolve(mention, mention.kinds, self.around, lambda kinds: None)
+                    found += [] if isinstance(ref, Unclear) else [ref]
+        return found[::-1]
 
 
 def _is_called(match: PhraseMatch) -> bool:

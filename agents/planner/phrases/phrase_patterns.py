@@ -8,11 +8,24 @@ from typing import Any
 
 from ....core.contract import Skill
 from .number_words import NUMBER_WORDS
-from .text import Token, key_of_word, words
+from .text import Token, key_of_word, stem_of, words
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _PHRASAL = words("into through after behind onto")
 _SLOT = re.compile(r"\{(\w+)\}")
+_SAME = {
+    one: said[0]
+    for said in (
+        ("previous", "prior", "former", "earlier", "preceding"),
+        ("everybody", "everyone"),
+        ("release", "version"),
+        ("graphics", "graphic"),
+        ("fast", "quick", "quickly"),
+        ("nemo", ".nemo"),
+    )
+    for one in said
+}  # words inside a phrase that mean the same
+_PLAIN = words("clean proper nice tidy whole complete full simple short small - measured")
 _GAP = 3  # words of no meaning that may stand between two words of a phrase
 
 
@@ -31,6 +44,7 @@ class PhrasePattern:
 
     skill: Skill[Any, Any]
     parts: tuple[PhrasePart, ...]
+    values: frozenset[str] = frozenset()  # words of values that may stand between two words
 
     @property
     def head(self) -> str:
@@ -53,10 +67,13 @@ class PhrasePattern:
             reach = len(tokens) if open_slots else at + (1 if part.may_miss else _GAP + 1)
             place = _find(tokens, part.key, at, reach)
             if place is None:
-                if part.may_miss and not (at == 1 and part.key in _PHRASAL and _is_led(tokens)):
+                led = at == 1 and part.key in _PHRASAL and _is_led(tokens)
+                if part.may_miss and not led:
                     continue
                 return None
-            if not open_slots and any(not _is_small(token) for token in tokens[at:place]):
+            if not open_slots and any(
+                not (_is_small(token) or token.key in self.values) for token in tokens[at:place]
+            ):
                 return None
             slots |= dict.fromkeys(open_slots, (began, place))
             open_slots = []
@@ -87,7 +104,16 @@ class PhraseMatch:
 
 
 def _find(tokens: list[Token], key: str, start: int, end: int) -> int | None:
-    return next((at for at in range(start, min(end, len(tokens))) if tokens[at].key == key), None)
+    wanted = _SAME.get(key, stem_of(key))
+    return next(
+        (
+            at
+            for at in range(start, min(end, len(tokens)))
+            if tokens[at].key == key
+            or (tokens[at].is_word and _SAME.get(tokens[at].key, stem_of(tokens[at].key)) == wanted)
+        ),
+        None,
+    )
 
 
 def _is_led(tokens: list[Token]) -> bool:
@@ -97,10 +123,12 @@ def _is_led(tokens: list[Token]) -> bool:
 
 def _is_small(token: Token) -> bool:
     is_count = token.kind == "number" or token.key in NUMBER_WORDS
-    return token.key in SMALL or token.key in ARTICLES or is_count
+    return token.key in SMALL | ARTICLES | _PLAIN or is_count
 
 
-def phrase_pattern(skill: Skill[Any, Any], phrase: str, compounds: frozenset[str]) -> PhrasePattern:
+def phrase_pattern(
+    skill: Skill[Any, Any], phrase: str, compounds: frozenset[str], values: frozenset[str] = frozenset()
+) -> PhrasePattern:
     """One phrase of a skill; words that the skills write as one are one."""
     parts: list[PhrasePart] = []
     for word in phrase.split():
@@ -113,4 +141,4 @@ def phrase_pattern(skill: Skill[Any, Any], phrase: str, compounds: frozenset[str
                 continue
             small = bool(parts) and (key in PREPOSITIONS or key in ARTICLES)
             parts.append(PhrasePart(key, may_miss=small))
-    return PhrasePattern(skill, tuple(parts))
+    return PhrasePattern(skill, tuple(parts), values)

@@ -65,6 +65,7 @@ class PlaceSlots:
                 one for one in fields if one.name in clause.slots_at(at) and one.is_required and one.kinds
             ]
             is_free = found is not None and not found.is_required and not clause.is_named(found, at)
+            is_free = is_free and not (is_yaml and found is not None and found.name == "suite")
             needs = any(one.is_required for one in fields)
             meant = found is not None and (found.name in clause.slots_at(at) or found.is_required)
             if is_free and ((slotted and found not in slotted) or (needs and not meant)):

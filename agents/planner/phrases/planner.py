@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ....core.contract import Effect
@@ -22,25 +21,29 @@ from .bare_serving import with_serving_verb
 from .clauses import TELLERS, Clause, bar_of, clauses_of, left_open, unsequenced, without_left_out
 from .corrections import amended
 from .drafts import OpenField, PlanDraft, StepDraft, from_document
+from .imperatives import with_imperatives
 from .loose_reading import loose_wish, without_verb
 from .mappings import mapping_of
-from .mentions import Unclear, mentions_in, resolve
 from .message_cues import ASKING, SPOKEN
 from .nearest import nearest_skills
 from .phrase_choice import PhraseChoice
 from .phrase_patterns import PhraseMatch
+from .pronouns import with_canary
 from .record_answers import answer_from_record
 from .refusals import LONGEST, MOST_WORDS, refusal
 from .repeats import Repeats
 from .self_corrections import halves_of, is_corrected, without_telling
 from .slots import SlotFiller
+from .step_kinds import gives_report, is_valued, judges_what_is_made, waits
 from .text import Token, shown, tokens_of, words
 from .word_values import flag_said
-from .words import ASKED_WHETHER, CONDITIONAL, SMALL, without_setting
+from .words import ASKED_WHETHER, AWAITED, CONDITIONAL, SMALL, without_setting
 
 if TYPE_CHECKING:
     from ....core.workspace import Workspace
 
+_LEADS_BAR = words("min minimum at it to with the suite a bar of least")
+_LEAST = Token("min", "word", "min")
 _WAS = words("did was were is has had")
 _OPENINGS = words("right well ok okay so now alright hmm um hey hi please and also , :")
 
@@ -85,6 +88,8 @@ class _Reading(PhraseChoice):
             self.around,
             is_question="?" in self.text,
         )
+        clauses = with_canary(clauses, self.lexicon, self.around, is_question="?" in self.text)
+        clauses = with_imperatives(clauses, self.lexicon, self._read_alone, is_question="?" in self.text)
         asks_outright = self.asks_outright()
         kinds = {clause.kind for clause in clauses}
         asks_when = self.keys[:1] == ["when"] and self.keys[1] in _WAS if len(self.keys) > 1 else False
@@ -159,17 +164,17 @@ class _Reading(PhraseChoice):
         tokens = said[0].tokens
         lead = [token.key for token in said[0].whole[: len(said[0].whole) - len(tokens)]]
         lead += [token.key for token in tokens if token.key in ("please", "pls", "kindly")]
-
-        def read(match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
-            return SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand).read(match, tokens)
-
-        match = loose_wish(tokens, lead, self.lexicon, read)
+        match = loose_wish(tokens, lead, self.lexicon, self._read_alone)
         if match is None and "?" not in self.text and not self.before.draft:
-            match = without_verb(tokens, self.lexicon, read)
+            match = without_verb(tokens, self.lexicon, self._read_alone)
         if match is None:
             return None
         SlotFiller(self.lexicon, self.around, self.draft, self.before.at_hand).read(match, tokens)
         return self.finished(self.draft)
+
+    def _read_alone(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
+        """A clause as the only step of a plan, to see what it leaves over."""
+        return SlotFiller(self.lexicon, self.around, PlanDraft(), self.before.at_hand).read(match, tokens)
 
     def _planned(self, clauses: list[Clause]) -> PlannerReply:
         """The plan of the wishes, in order; what is negated beside them is left out."""
@@ -209,6 +214,7 @@ class _Reading(PhraseChoice):
                 return self._declined("negated", " ".join(readings[-1].negations))
         if (doubt := self._doubt(readings, clauses)) is not None:
             return doubt
+        conditions += [one for one in clauses if one.kind == "told" and waits(one, self.draft)]
         return self._judged(conditions) or self.finished(self.draft)
 
     def _switch_off(self, readings: list[ClauseReading], clause: Clause) -> None:
@@ -226,29 +232,22 @@ class _Reading(PhraseChoice):
         """Whether what was read as a step of its own lacks all it needs, and says more of the step before."""
         step = reading.step
         lacks = [one for one in self.lexicon.fields[step.skill.name] if one.is_required]
-        if not readings or reading.own or len(step.missing) < len(lacks) or reading.match.is_whole:
+        bars = judges_what_is_made(step, self.lexicon)
+        if not readings or (not bars and (len(step.missing) < len(lacks) or reading.match.is_whole)):
             return False
         former = readings[-1].step
+        if not bars and not set(reading.own) <= {one.name for one in self.lexicon.fields[former.skill.name]}:
+            return False
         kept = (dict(former.arguments), dict(former.missing), dict(self.draft.budget))
         self.draft.steps.remove(step)
-        more = filler.amend(former, tokens[1:])
+        said = [token for token in tokens[1:] if token.key not in _LEADS_BAR] if bars else tokens[1:]
+        more = filler.amend(former, [_LEAST, *said] if bars and gives_report(former) else said)
         fits = more is not None and bool(more.placed) and not (more.unused or more.negations)
         if fits and more is not None and not set(kept[0]) & set(more.placed) and len(more.unknown) <= 1:
             return True
         former.arguments, former.missing, self.draft.budget = kept
         self.draft.steps.append(step)
         return False
-
-    def _said_there(self, clauses: list[Clause]) -> list[str]:
-        """The words of what was asked before, where these point at its place: "promote it there"."""
-        found = [self.lexicon.matches(clause.tokens)[0].skill for clause in clauses if clause.kind == "wish"]
-        needed = [{one.name for one in self.lexicon.fields[one.name] if one.is_required} for one in found]
-        points = {"there", "here"} & set(self.keys) or (
-            {"it", "that", "this"} & set(self.keys) and all(names == {"endpoint"} for names in needed)
-        )
-        return (
-            [token.key for token in self.lexicon.read(self.before.said, self.around.names)] if points else []
-        )
 
     def _gone_on(self, filler: SlotFiller, readings: list[ClauseReading], clause: Clause) -> Question | None:
         """Have a clause that is no wish say more of the steps before it; a question where it cannot."""
@@ -275,19 +274,6 @@ class _Reading(PhraseChoice):
         text = f"What does {words} mean here?"
         return self.asking(self.draft, OpenField(text), step, "words") if step else Question(text)
 
-    def _spoken_of(self, clauses: list[Clause]) -> list[object]:
-        """Files and artifacts that were told of before what to do with them."""
-        found: list[object] = []
-        for clause in clauses:
-            if clause.kind != "told":
-                continue
-            found += [Path(token.text) for token in clause.whole if token.kind == "path"]
-            for mention in mentions_in(clause.whole, set(), self.around):
-                if mention.which not in ("it", "the", "best"):
-                    ref = resolve(mention, mention.kinds, self.around, lambda kinds: None)
-                    found += [] if isinstance(ref, Unclear) else [ref]
-        return found[::-1]
-
     def _doubt(self, readings: list[ClauseReading], clauses: list[Clause]) -> PlannerReply | None:
         """A question about words that nothing accounts for; stricter for what serves."""
         serves = any(one.step.skill.effect is Effect.SERVES for one in readings)
@@ -295,7 +281,7 @@ class _Reading(PhraseChoice):
         if any(token.kind == "mapping" and mapping_of(token.text) not in held for token in self.tokens):
             return self._declined("quoted", "")
         for reading in readings:
-            if reading.step.missing and not (serves and reading.unused):
+            if reading.step.missing and not (serves and any(map(is_valued, reading.unused))):
                 self._not_placed(reading)
                 continue  # what is open is asked first
             foreign = [word for word in reading.unknown if not word.isascii()]
@@ -352,7 +338,9 @@ class _Reading(PhraseChoice):
     def _judged(self, conditions: list[Clause]) -> PlannerReply | None:
         """Have a condition become a gate, or ask which gate it is meant to be."""
         said = " ".join(token.key for token in unsequenced(self.tokens, self.lexicon) if token.kind in SPOKEN)
-        if not conditions and not CONDITIONAL.search(ASKED_WHETHER.sub("", said)):
+        serves = any(step.skill.effect is Effect.SERVES for step in self.draft.steps)
+        waits_for = serves and AWAITED.search(said) is not None
+        if not (conditions or waits_for or CONDITIONAL.search(ASKED_WHETHER.sub("", said))):
             return None
         if all(step.skill.effect is Effect.READS for step in self.draft.steps):
             return None
@@ -361,7 +349,7 @@ class _Reading(PhraseChoice):
             if len(conditions) == 1
             else None
         )
-        measuring = [step for step in self.draft.steps if "suite" in step.arguments and _gives_report(step)]
+        measuring = [step for step in self.draft.steps if "suite" in step.arguments and gives_report(step)]
         gated = any(step.gate for step in measuring)  # by a least score said beside the condition
         if bar is None or len(measuring) != 1 or gated or self.draft.steps[-1] is measuring[0]:
             text = (
@@ -402,7 +390,3 @@ class _Reading(PhraseChoice):
         return Declined(
             f"Nothing was run: no wish to do something was understood.{known}", "not understood", near
         )
-
-
-def _gives_report(step: StepDraft) -> bool:
-    return any(name == "report" for name, _ in step.outputs())

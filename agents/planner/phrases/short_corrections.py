@@ -25,7 +25,7 @@ LEADS = words(
 )
 _TRAILS = words("i we mean meant , of course obviously sorry")
 RESUMES = words("and , use take try do make put go")
-_TOO = words("too also and as well plus add please ,")
+_TOO = words("too also and as well plus add please to the list topics put on in ,")
 
 
 def switched_off(message: Message, draft: PlanDraft) -> PlannerReply | None:
@@ -115,6 +115,8 @@ def change_of(tokens: list[Token]) -> list[Token]:
             tokens = tokens[:start] + tokens[end + 1 :]
     elif "not" in keys and keys.index("not") > 0 and len(keys) - keys.index("not") <= 3:
         tokens = tokens[: keys.index("not")]
+    if tokens and tokens[0].key == "wrong" and "," in [token.key for token in tokens]:
+        tokens = tokens[[token.key for token in tokens].index(",") + 1 :]  # "wrong suite, I meant ..."
     start = 0
     while start < len(tokens) and (tokens[start].key in LEADS or tokens[start].kind == "mark"):
         start += 1

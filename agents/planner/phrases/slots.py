@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from .accounting import ClauseReading, accounted
-from .amounts import amounts_in
 from .clause_tokens import ClauseTokens
 from .drafts import OpenField, StepDraft
-from .fields import FieldWords, field_words
+from .fields import FieldWords
 from .mentions import Mention, Unclear, mentions_in, resolve
-from .number_slots import NumberSlots
+from .nested_slots import NestedSlots
 from .phrase_patterns import PhraseMatch
 from .supplies import called
 from .text import Token, is_typo_of, words
@@ -20,16 +19,17 @@ from .word_values import fill_mappings, fill_values
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
 _OTHER = words("new nice good better fresh useful cool")
-_POLITE = words("please pls plz kindly thanks thx")
+_POLITE = words("please pls plz kindly thanks thx too also")
 _SETS = words("let allow limit keep cap set make with at no restrict use hold give have max maximum longest")
 _BOUNDS = words("max min most least maximum minimum upto")
 _WITH = words("with using")
 _ROWS = words("rows prompts texts questions data items")
 _AGAINST = words("against versus")
+_COMPARED = (("compared", "to"), ("compared", "with"), ("comparison", "to"), ("comparison", "with"))
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
 
-class SlotFiller(NumberSlots):
+class SlotFiller(NestedSlots):
     """Fills the fields of steps, one clause after another, into one draft."""
 
     def read(self, match: PhraseMatch, tokens: list[Token]) -> ClauseReading:
@@ -42,10 +42,12 @@ class SlotFiller(NumberSlots):
         fill_mappings(step, fields, clause)
         fill_values(step, fields, clause, self._lexicon.known)
         self._mentions(step, fields, clause)
+        inner = self._inner_numbers(step, fields, clause)
         self._amounts(step, fields, clause)
+        self._row(step, fields, clause)
         self._least_score(step, clause)
         self._texts(step, fields, clause)
-        self._nested(step, fields, clause)
+        self._nested(step, fields, clause, inner)
         self._left_open(step, fields, clause)
         self._asked(step, fields, clause)
         own = dict(step.arguments)
@@ -198,10 +200,16 @@ class SlotFiller(NumberSlots):
         place = mention.start
         if clause.called_behind([one], mention.end)[0] is one:
             return True
-        if place and clause.tokens[place - 1].key in _AGAINST and one.kinds and not one.is_list:
+        beside = tuple(token.key for token in clause.tokens[max(0, place - 2) : place])
+        compared = beside in _COMPARED
+        if (compared or (beside[-1:] and beside[-1] in _AGAINST)) and one.kinds and not one.is_list:
+            clause.taken |= {place - 2, place - 1} if compared else set()
             return True
         before = [token.key for token in clause.tokens[max(0, place - 2) : place]]
-        led = before[-1:] and (before[-1] in _WITH or (before[-1] == "of" and before[0] in _ROWS))
+        led = before[-1:] and (
+            before[-1] in _WITH | {"from", "to", "like", "versus"}
+            or (before[-1] == "of" and before[0] in _ROWS)
+        )
         if led and mention.which == "ref" and len(one.kinds) == 1:
             return True  # "... with dataset:1f2e": nothing else takes one
         return one.name in clause.slots_at(place) or clause.is_named(one, place) or one.name in mention.kinds
@@ -291,6 +299,14 @@ class SlotFiller(NumberSlots):
             if keys[at + 1 : at + 2] == ["of"] or not led:
                 continue  # "in front of it", "deploy it quickly"
             near = [known for key, known in self._around.endpoints.items() if is_typo_of(token.key, key)]
+            made = any(other.kinds and other.is_required for other in self._lexicon.fields[step.skill.name])
+            if not near and not made and self._around.endpoints:
+                step.missing[one.name] = OpenField(
+                    f"There is no endpoint '{name}'. Which one is meant?",
+                    tuple(self._around.endpoints.values()),
+                )
+                clause.taken.add(at)
+                return
             clause.taken.add(at)
             if near:
                 step.missing[one.name] = OpenField(
@@ -305,6 +321,14 @@ class SlotFiller(NumberSlots):
         quoted = [at for at in range(start, end) if clause.tokens[at].kind == "quoted"]
         if len(quoted) == 1 and not one.is_list and quoted[0] not in clause.taken:
             start, end = quoted[0], quoted[0] + 1  # what is quoted is the text, not what leads to it
+        about = [at for at in range(start, end) if clause.tokens[at].key == "about"]
+        if (
+            one.is_list
+            and about
+            and not {token.key for token in clause.tokens[start : about[-1]]} & {",", "and"}
+        ):
+            clause.taken |= set(range(start, about[-1] + 1))  # "keep people from asking about ..."
+            start = about[-1] + 1
         parts: list[str] = []
         for at in range(start, end):
             token = clause.tokens[at]
@@ -355,34 +379,6 @@ class SlotFiller(NumberSlots):
         keys = [token.key for token in clause.tokens]
         ends = [at for at, key in enumerate(keys) if key == "=" and keys[at + 1 : at + 2] in ([], [","])]
         return any(tuple(keys[max(0, at - len(name)) : at]) == name for at in ends for name in one.names)
-
-    def _nested(self, step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
-        """A request within the request, as a gate's criteria."""
-        for one in fields:
-            if one.model is None or not one.is_required or one.name in step.arguments:
-                continue
-            inner = StepDraft("", step.skill)
-            inside = field_words(one.model)
-            self._places(inner, [w for w in inside if w.is_suite], clause)
-            self._names(inner, inside, clause)
-            fill_values(
-                inner, [w for w in inside if w.is_required and w.takes_text], clause, self._lexicon.known
-            )
-            for amount in amounts_in(clause.tokens, clause.taken):
-                share = amount.value / 100 if amount.unit == "percent" else amount.value
-                least = next((w for w in inside if w.name == "min" and w.takes_number), None)
-                if least is not None and 0 <= share <= 1:
-                    inner.arguments[least.name] = share
-                    clause.taken |= set(range(amount.start, amount.end))
-            needed = [w.name for w in inside if w.is_required and w.name not in inner.arguments]
-            if inner.arguments and not needed:
-                step.arguments[one.name] = inner.arguments
-            else:
-                step.missing[one.name] = OpenField(
-                    f"/{step.skill.name} also needs '{one.name}'"
-                    + (f" with {', '.join(needed)}" if needed else "")
-                    + f". Give it as a command, such as {step.skill.example}"
-                )
 
     def _accounted(self, step: StepDraft, match: PhraseMatch, clause: ClauseTokens) -> ClauseReading:
         return accounted(ClauseReading(step, match), clause, self._lexicon, self._around)

@@ -17,6 +17,7 @@ _BEHIND = re.compile(r"(?<![\w.:/=-])([a-z]{2,14})(\d+(?:\.\d+)?)(?![\w/=-]|[.:]
 _NO_UNITS = words("st nd rd th k m e x")
 _LOOSE = ARTICLES | PREPOSITIONS | words("and last it please then all new first")
 _HEX = frozenset("abcdef")
+_BITS = re.compile(r"\b(\d+)-bits?\b", re.IGNORECASE)
 _LEAST = 4  # letters of a word that another one is glued to
 _DOUBLED = re.compile(r"([a-z])\1")
 
@@ -35,7 +36,7 @@ def spaced(text: str, known: Collection[str]) -> str:
         is_whole = match.group().lower() in known
         return match.group() if is_whole or name not in known else f"{match.group(1)} {match.group(2)}"
 
-    text = _BEHIND.sub(named, text)
+    text = _BITS.sub(r"\1 bit", _BEHIND.sub(named, text))
     text = _STROKES.sub(lambda match: match.group().replace("/", ", "), text)
     return _GLUED.sub(apart, _ABOVE.sub("at least ", _BELOW.sub("under ", text)))
 
@@ -77,3 +78,11 @@ def beside_names(
                 found[at + place] = Token(token.text, "word", near.pop())
                 break
     return found
+
+
+VOWELS = frozenset("aeiou")
+
+
+def consonants(word: str) -> str:
+    """A word as some type it: "fnd" for find."""
+    return word[0] + "".join(letter for letter in word[1:] if letter not in VOWELS)

@@ -15,7 +15,7 @@ _TOKEN = re.compile(
     rf"(?P<quoted>{_QUOTED})"
     r"|(?P<mapping>\{[^{}\n]{1,800}\})"
     r"|(?P<address>\b[a-z0-9]{2,8}:(?://|datasets/|[\w.-]+/)[^\s,;]*[^\s,;.!?)])"
-    r"|(?P<image>(?:(?<=image )|(?<=image=)|(?<=image: ))(?=[^\s,;]*[:/])[a-z0-9][\w./:@-]*\w)"
+    r"|(?P<image>(?:(?<=image )|(?<=image=)|(?<=image: )|(?<=image is ))(?=[^\s,;]*[:/])[a-z0-9][\w./:@-]*\w)"
     r"|(?P<held>\b(?:pvc|secret:(?:env|file)):[\w./-]*[\w/-])"
     r"|(?P<ref>\b[a-z][a-z-]*:[0-9a-f]{6,64}\b)"
     rf"|(?P<path>(?:~|\.{{1,2}})?(?:/?[\w.+~-]+)?(?:/[\w.+~-]*[\w+~-])+/?|[\w+-][\w.+-]*\.(?:{_ENDINGS})\b|[\w.-]+/(?=[\s,;]|$))"
@@ -27,6 +27,7 @@ _TOKEN = re.compile(
     re.IGNORECASE,
 )
 _FACE = re.compile(r"(?<!\S)[:;]'?-?[()DPp](?!\S)")
+_SHORT_WITHOUT = re.compile(r"(?<!\S)w/o(?: |$)", re.IGNORECASE)
 _SHORT_WITH = re.compile(r"(?<!\S)w/ ?(?=\w|\s)", re.IGNORECASE)
 _DOT_ENDING = re.compile(rf"(?<!\S)\.(?=(?:{_ENDINGS})\b)", re.IGNORECASE)  # "to .nemo"
 _SHORT_FORMS = {
@@ -74,6 +75,7 @@ def stem_of(key: str) -> str:
 def tokens_of(text: str) -> list[Token]:
     """The tokens of a text, short forms written out; a smile is none."""
     text = unicodedata.normalize("NFC", text).replace("’", "'")
+    text = _SHORT_WITHOUT.sub("without ", text.replace(" @ ", " on "))
     text = _SHORT_WITH.sub("with ", _FACE.sub(" , ", _DOT_ENDING.sub("", text)))
     found: list[Token] = []
     for match in _TOKEN.finditer(text):

@@ -51,7 +51,7 @@ def _passive(
     """
     if tokens and tokens[0].key in ("have", "get") and lead:
         tokens, lead = tokens[1:], [*lead, "have"]
-    things = lexicon.kind_words | names | ARTICLES | DESCRIBING
+    things = lexicon.kind_words | names | ARTICLES | DESCRIBING | _SOMETHING
     end = 0
     while end < min(len(tokens), _LONGEST) and (
         tokens[end].kind in _SAYING
@@ -88,6 +88,7 @@ def _is_sure(things: list[Token], must: set[str], lead: list[str], tokens: list[
     return named and bool(must - {"should", "shall", "ought"} or asked)
 
 
+_SOMETHING = words("something it them")
 _OF = words("on of at behind")
 _MUST = words("must should shall needs need has have ought to be is are now please also first finally still")
 _MODAL = words("must should shall needs need has ought")

@@ -7,8 +7,11 @@ from .drafts import StepDraft
 from .fields import FieldWords, is_of
 from .mappings import is_named_mapping, mapping_of
 from .text import Token, words
+from .wording import word_list
 from .words import ARTICLES, PREPOSITIONS, SMALL
 
+VERBS = word_list("verbs")
+"""Verbs of every day that an order may begin with, whatever the skills are."""
 _DESCRIBES = words(
     "last latest best first all auto local current none train test text keep drop one case order"
 )
@@ -30,7 +33,8 @@ _TRUE = {
 }
 _LINKS = words("is = : called named to of as set be should from in at by")
 _LEADS = words("with set use using and , the by in on under a from") | ARTICLES
-_JOINED = words("and or , & plus")
+_JOINED = words("and or , & plus +")
+_BETWEEN_VALUES = _JOINED | ARTICLES | words("for of with in also")
 _AFTER = words("after from since starting")
 
 
@@ -112,7 +116,18 @@ def _is_joined(at: int, one: FieldWords, clause: ClauseTokens) -> bool:
     """Whether another value of the list stands before an "and" or a comma: "robustness typos and case"."""
     keys = [token.key for token in clause.tokens]
     every = {said[-1] for said, _ in one.values}
-    return one.is_list and at > 1 and keys[at - 1] in _JOINED and keys[at - 2] in every
+    before = at
+    while before and keys[before - 1] in _BETWEEN_VALUES:
+        before -= 1
+    joined = bool(_JOINED & set(keys[before:at]))
+    if one.is_list and before and joined and keys[before - 1] in every:
+        return True
+    return (
+        one.is_list
+        and keys[at + 1 : at + 2] == ["+"]
+        and keys[at + 2 : at + 3] != []
+        and keys[at + 2] in every
+    )
 
 
 def _times(step: StepDraft, fields: list[FieldWords], clause: ClauseTokens) -> None:
@@ -137,7 +152,8 @@ def _needs_name(words: tuple[str, ...]) -> bool:
 
 def _left_unset(one: FieldWords, clause: ClauseTokens) -> bool:
     """Whether a field that need not be given is said to be left out: "no replay", "without guardrails"."""
-    for name in one.names:
+    own = one.name.split("_")
+    for name in (said for said in one.names if one.kinds or set(said) & set(own)):
         for off in ("no", "without"):
             if (at := clause.find((off, *name))) is not None:
                 clause.taken |= set(range(at, at + 1 + len(name)))
@@ -229,6 +245,11 @@ def flag_said(tokens: list[Token], fields: list[FieldWords]) -> FieldWords | Non
     """The switch that a denial names and nothing else: "but do not promote it at the end"; None for more."""
     named = tuple(token.key for token in tokens if token.kind not in ("end", "mark"))
     named = tuple(key for key in named if key not in _BESIDE_FLAG)
+    for one in (one for one in fields if one.is_flag):
+        beside = VERBS | one.says - {key for name in one.names for key in name}
+        left = tuple(key for key in named if key not in beside or any(key in name for name in one.names))
+        if left in one.names and len(left) < len(named):
+            return one
     if len(named) != 1:
         return next((one for one in fields if one.is_flag and named in one.names), None)
     flags = [(one, name[0]) for one in fields if one.is_flag for name in one.names if len(name) == 1]

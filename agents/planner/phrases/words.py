@@ -44,7 +44,7 @@ SETTING = words(
     """
     and oh also then please it that this just but so keep limit cap restrict allow hold use set make give take
     let put leave add include start begin begins should must may can has have need needs to be with only
-    where
+    where shall would
     """
 )
 
@@ -65,6 +65,8 @@ _NOT_NEGATIVE = re.compile(
     r"|\b(?:no (?:surprise|wonder|doubt|big deal|kidding|pressure|sweat|need to (?:hurry|rush)))\b"
     r"|\bhold (?:it|them|this|that) to (?:at least )?(?=\d)"
     r"|\bwithout (?:any |an )?(?:improvement|improving|progress|getting better)\b"
+    r"|\b(?:i|we) (?:will |can )?wait here\b"
+    r"|\bstop(?:ping)? (?:it |training |the training )?(?:after|at) (?=\d)"
     r"|\bhold(?:ing)? out\b|\bstop early\b|\bnot only\b|\bno (?:problem|worries)\b"
     r"|\b(?:why not|no hurry|no rush|if not yet done|do not forget to|don not forget to)\b"
 )
@@ -77,7 +79,21 @@ CONDITIONAL = re.compile(
     r"\b(?:if|unless|provided|as long as|as soon as|only when|when|whenever|until(?! \d)|depending|in case"
     r"|the moment|(?<!at )(?<!for )once(?! more\b| again\b| a\b| per\b))\b"
 )
-ASKED_WHETHER = re.compile(r"\b(?:check|see|look|out|test|know) (?:if|when)\b")
+_SOMEBODY = r"(?:that )?(?:(?!(?:is|are|was|has|have)\b)\w+ ){1,4}?"
+AWAITED = re.compile(
+    r"\b(?:only (?:after|upon|with)|not (?:before|until)|upon|subject to|pending|contingent (?:on|upon)"
+    r"|on (?:the |one )?condition|given that|assuming|by the time"
+    r"|with (?:the |our |my )?\w+ (?:approval|consent)"
+    rf"|(?:after|following|now that) {_SOMEBODY}(?:has|have|had|agree[sd]?|approve[sd]?"
+    r"|confirm(?:s|ed)?|signs?|signed"
+    r"|oks?|okays?|okayed|consents?|consented|returns?|returned|comes?|came|ends?|ended|pass(?:es|ed)?|allows?"
+    r"|allowed|permits?|permitted|gives?|gave|nods?|nodded|reads?|checks?|checked|reviews?|reviewed)\b)"
+)
+"""Where what is wanted waits for somebody: "only after the head of care has agreed"."""
+ASKED_WHETHER = re.compile(
+    r"\b(?:check|see|look|out|test|know|control|verify|tell|say)"
+    r"(?: (?:please|pls|kindly|me|us))? (?:if|when)\b"
+)
 SEQUENCE = re.compile(
     r"\b(?:when|once|after|as soon as) (?:it|that|this|the \w+|training|\w+ing|everything|all)"
     r"(?: \w+)?(?: is| are| has| was| have| been| gets)* ?"

@@ -128,7 +128,7 @@ def test_what_is_said_is_in_the_plan(ask: Any, said: str, held: dict[str, Any]) 
     assert held.items() <= only_step(ask(said)).items()
 
 
-@pytest.mark.parametrize("said", ["msk the personal data", "frob personl data"])
+@pytest.mark.parametrize("said", ["gorp the personal data", "frob personl data"])
 def test_a_word_before_a_field_that_got_no_value_is_asked_about(ask: Any, said: str) -> None:
     reply = ask(f"clean raw/mails.jsonl and {said}")
     assert isinstance(reply, Question) and said.split()[0] in reply.text

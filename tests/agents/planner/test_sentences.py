@@ -27,6 +27,7 @@ def _outcomes(scoring: ModuleType, world: World, name: str) -> list[Any]:
         ("seventh", 0.84),
         ("eighth", 0.96),
         ("ninth", 0.84),
+        ("tenth", 0.83),
     ],
 )
 def test_the_sentences_lead_where_they_should(
@@ -39,7 +40,19 @@ def test_the_sentences_lead_where_they_should(
 
 @pytest.mark.parametrize(
     "name",
-    ["built", "held_out", "third", "fourth", "hostile", "fifth", "sixth", "seventh", "eighth", "ninth"],
+    [
+        "built",
+        "held_out",
+        "third",
+        "fourth",
+        "hostile",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+    ],
 )
 def test_no_trap_leads_to_a_plan_that_changes_something(scoring: ModuleType, world: World, name: str) -> None:
     outcomes = [one for one in _outcomes(scoring, world, name) if one.sentence.trap]
