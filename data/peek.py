@@ -24,24 +24,6 @@ def first_values(source: Source) -> Mapping[str, str]:
     return found
 
 
-def likely_question_and_answer(source: Source) -> tuple[str, str] | None:
-    """The two columns of the first rows that look most like text and label, None for less than two.
-
-    The longest on average, and of the others the one with the fewest values, one value last: rows may be
-    sorted by label. A guess to be shown, never to be taken.
-    """
-    seen: dict[str, list[str]] = {}
-    for _, raw in islice(raw_rows(source, check_source(source)), _ROWS):
-        for name, value in (raw.fields or {}).items():
-            if shown := _shown(value):
-                seen.setdefault(name, []).append(shown)
-    if not seen:
-        return None
-    asked = max(seen, key=lambda name: sum(map(len, seen[name])) / len(seen[name]))
-    values = {name: len(set(held)) for name, held in seen.items() if name != asked}
-    return (asked, min(values, key=lambda name: (values[name] == 1, values[name]))) if values else None
-
-
 def _shown(value: object) -> str:
     """The start of a value as text; nothing for one that holds nothing."""
     if value in (None, "", [], {}):

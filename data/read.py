@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import AskError, did_you_mean
+from .column_guess import likely_question_and_answer
 from .columns import SHAPES, Columns
 from .files import RawRow, read_csv, read_json, read_jsonl, read_parquet
 from .published import banking77, clinc150, snips
@@ -91,6 +93,7 @@ _READERS: dict[Layout, Callable[[Path, int, str | None], Iterator[RawRow]]] = {
 _PUBLISHED = {Layout.CLINC150: clinc150, Layout.BANKING77: banking77, Layout.SNIPS: snips}
 _LOOKED_AT = 2000  # rows, and at most so many characters of them, from which shape and task are told
 _LOOKED_AT_CHARS = 8_000_000
+_GUESSED_FROM = 100  # rows, where the columns are of no known shape
 
 
 class Located(NamedTuple):
@@ -361,9 +364,8 @@ class _Look:
 
     def _how_to_say(self) -> str:
         """How the columns are mapped, with those that look like question and answer."""
-        from .peek import likely_question_and_answer
-
-        likely = likely_question_and_answer(self.source)
+        first = islice(raw_rows(self.source, check_source(self.source)), _GUESSED_FROM)
+        likely = likely_question_and_answer(raw.fields or {} for _, raw in first)
         user, target = likely or ("...", "...")
         words = (shlex.quote(f"user={user}"), shlex.quote(f"target={target}"))
         such = "Say which hold question and answer" + (", perhaps" if likely else "")
