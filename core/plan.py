@@ -81,6 +81,13 @@ class Plan(_Frozen):
         """Have its id made of what it is now: what is altered later has another."""
         _ = self.id
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The plan with other fields, and the id of what that is."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)
+        _ = copied.id
+        return copied
+
     def check_unaltered(self) -> None:
         """IntegrityError for a plan whose arguments or inputs were set anew since it was made."""
         if sha256_json(self.model_dump(mode="json")) != self.id:

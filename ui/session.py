@@ -119,7 +119,7 @@ class Session:
         if not isinstance(found, RecordAnswer) or not is_of_another_time(text, found, self.workspace):
             return found
         told = f"Not of the time that was asked about, the newest there is: {found.text}"
-        return replace(found, text=f"{told} (`opswright ask` looks at what was recorded then.)")
+        return replace(found, text=f'{told} (`opswright ask "..."` looks at what was recorded then.)')
 
     def _reply(self, found: Question | RecordAnswer | Declined, out: Output) -> NoReturn:
         """Say what a planner answered without a plan, in the form that was asked for, and exit."""

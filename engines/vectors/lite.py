@@ -34,7 +34,7 @@ class LiteServer:
             raise NeedsError(f"Milvus Lite is not installed: {install_hint()}") from error
         # what clients ask that Milvus Lite has not: they go on without
         logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
-        self._place = tempfile.mkdtemp(prefix="opswright-milvus-")  # mode 0700; a socket's path must be short
+        self._place = _place_of_socket()
         try:
             self._server, self._database, _ = start_server_in_thread(
                 str(folder), host=f"unix:{self._place}/socket", port=0
@@ -67,3 +67,12 @@ class LiteServer:
         self._server.stop(grace=0).wait(timeout=5)
         self._database.close()
         shutil.rmtree(self._place, ignore_errors=True)
+
+
+def _place_of_socket() -> str:
+    """A new folder that only its owner may enter, with a path that a Unix socket's address has room for."""
+    prefix, most = "opswright-milvus-", 80  # of 107 characters, with what mkdtemp and the server add
+    folder = tempfile.gettempdir()
+    return tempfile.mkdtemp(
+        prefix=prefix, dir=folder if len(os.fsencode(folder)) + len(prefix) <= most else "/tmp"
+    )

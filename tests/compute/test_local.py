@@ -85,7 +85,7 @@ def test_a_file_of_another_job_is_not_this_jobs_status(bash_job: MakeJob, wait: 
     wait.end(local, first)
     wait.end(local, second)
     Path(second.facts["state"], "status").write_bytes(Path(first.facts["state"], "status").read_bytes())
-    assert local.poll(second).state is JobState.LOST
+    assert wait.end(local, second).state is JobState.LOST
 
 
 def test_what_is_kept_of_the_environment_is_for_the_owner_alone(bash_job: MakeJob) -> None:

@@ -166,7 +166,7 @@ def test_a_required_suite_is_the_file_that_a_step_evaluates_and_its_digest_is_th
     project: Path,
 ) -> None:
     file, inputs = meant_by(compiled := required(project, safe="suites/safety.yaml"))
-    assert file == (project / "suites" / "safety.yaml").as_posix() and file in inputs
+    assert Path(file).resolve() == project / "suites" / "safety.yaml" and file in inputs
     check_compiled(compiled, load_registry())
     (project / "suites" / "safety.yaml").write_text("samples: [{id: a, text: hi, target: bye}]\n")
     gate = compiled.step("eval.gate")
@@ -177,7 +177,7 @@ def test_a_required_suite_is_the_file_that_a_step_evaluates_and_its_digest_is_th
 def test_a_required_suite_is_the_file_that_the_gate_names_though_another_is_evaluated(project: Path) -> None:
     compiled = required(project, ", suite: suites/safety.yaml", easy="easy/safety.yaml")
     file, inputs = meant_by(compiled)
-    assert file == (project / "suites" / "safety.yaml").as_posix() and file in inputs
+    assert Path(file).resolve() == project / "suites" / "safety.yaml" and file in inputs
     check_compiled(compiled, load_registry())
     with pytest.raises(AskError, match=r"no file or folder 'gone/safety.yaml'"):
         required(project, ", suite: gone/safety.yaml")

@@ -175,12 +175,13 @@ def test_what_waits_says_how_it_is_answered(call: Any, capsys: Captured, small_s
     waiting = call("run", "plan.yaml")[1]
     registry = Registry(small_skills.SKILLS)
     assert run(["approvals", "show", waiting["run"]], registry) == 0
-    told = f"to approve it: opswright approvals approve {waiting['run']} --plan {waiting['plan'][:12]}"
+    answer = f"opswright approvals approve {waiting['run']} --plan {waiting['plan'][:32]}"
+    told = f"to approve exactly this plan: {answer}"
     assert told in capsys.readouterr().err
     assert run(["approvals", "list"], registry) == 0 and "…" in capsys.readouterr().out
-    assert call("approvals", "approve", waiting["run"], "--plan", waiting["plan"][:12])[0] == 0
+    assert call("approvals", "approve", waiting["run"], "--plan", waiting["plan"][:32])[0] == 0
     assert run(["approvals", "show", waiting["run"]], registry) == 0
-    assert "to approve it" not in capsys.readouterr().err
+    assert "to approve" not in capsys.readouterr().err
 
 
 def test_a_list_says_void_in_one_word_and_where_the_reasons_are(

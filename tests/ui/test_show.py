@@ -132,9 +132,12 @@ def test_what_makes_a_figure_worth_less_is_shown_beside_it_however_long(
 
 
 def test_a_step_whose_time_nobody_knows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    show_plan(hostile_plan(), Registry(), [], {"live": {"minutes": None}})
+    def cost(minutes: float | None) -> dict[str, float | None]:
+        return {"minutes": minutes, "gpu_hours": 0.0, "usd": 0.0, "disk_bytes": 0.0}
+
+    show_plan(hostile_plan(), Registry(), [], {"live": cost(None)})
     assert "known later" in capsys.readouterr().err
-    show_plan(hostile_plan(), Registry(), [], {"live": {"minutes": 2.0}})
+    show_plan(hostile_plan(), Registry(), [], {"live": cost(2.0)})
     shown = capsys.readouterr().err
     assert "2.0 min" in shown and "known later" not in shown
     show_plan(hostile_plan(), Registry())  # nothing was estimated

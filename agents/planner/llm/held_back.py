@@ -13,6 +13,7 @@ from ..base import Declined, PlannerReply, Proposal, Question
 _WHY = {
     "negated": "it says not to",
     "hypothetical": "it supposes, or asks whether to",
+    "told": "it tells of what is or was done",
     "reported": "it tells what somebody says",
     "quoted": "it quotes",
     "scheduled": "it is for later",

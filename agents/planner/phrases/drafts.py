@@ -67,7 +67,9 @@ class PlanDraft:
     steps: list[StepDraft] = field(default_factory=list)
     gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     budget: dict[str, float] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)  # words in no step, where something is served
+    left_out: list[str] = field(
+        default_factory=list
+    )  # words in no step, where something is served or nothing else said
 
     def add(self, skill: Skill[Any, Any]) -> StepDraft:
         """A new last step, its id made of the skill's name."""

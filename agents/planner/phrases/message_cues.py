@@ -3,6 +3,9 @@
 # quotation marks of every kind are what it is about
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path
 
 from ....core.contract import Effect
@@ -16,7 +19,32 @@ from .words import SMALL, cues_in, without_manners
 
 SPOKEN = ("word", "number", "end", "mark")
 ASKING = words("how is are would which what does do show who")
+_DETERMINERS = words("the our my your his her their this that a")
+_FINITE = words(
+    "was were is took takes went goes cost costs had has failed fails worked works broke happened ended"
+)
+_MODAL = words("can could may might should must need will would have are please know do want")
+_PRAISE = re.compile(
+    r"(?:(?:great|good|nice|excellent|brilliant|amazing) (?:job|work) (?:on|with)"
+    r"|(?:well done|kudos|congrats|congratulations|thanks|thank you) (?:on|for|with)) "
+)
 _MARKUP = '"“”„«»`<[]{}|'  # that no pair of which makes a quotation
+
+
+def tells(keys: list[str], gerunds: Collection[str]) -> str:
+    """The words by which a message tells of what is or was done; empty where it may be a wish.
+
+    "The training of tiny took ages", "to train it costs too much", "you trained it?", "great job on it".
+    """
+    clause = list(takewhile(lambda key: len(key) > 1 or key.isalnum(), keys))
+    rest = clause[1:] if clause and clause[0] in _DETERMINERS else clause
+    is_thing = bool(rest) and (rest[0] in gerunds or clause[0] == "to")
+    if is_thing and any(key in _FINITE for key in rest[1:]):
+        return " ".join(clause)
+    if len(keys) > 2 and keys[0] == "you" and keys[-1] == "?" and keys[1] not in _MODAL:
+        return " ".join(keys)
+    is_all = len(clause) >= len(keys) - 1
+    return " ".join(clause) if is_all and _PRAISE.match(" ".join(clause)) else ""
 
 
 class MessageCues(Message):
@@ -25,7 +53,8 @@ class MessageCues(Message):
     def cues(self, clauses: list[Clause]) -> dict[str, str]:
         """What keeps the message from being a wish; a phrase of a skill is never a cue by its own words."""
         softly = not self._serves(clauses)
-        found = cues_in(self._keys_of_words(), softly=softly)
+        told = tells(self.keys, self.lexicon.gerunds.keys())
+        found = cues_in(self._keys_of_words(), softly=softly) | ({"told": told} if told else {})
         if not found:
             return found
         own = own_words_of(clauses, self.lexicon)

@@ -317,7 +317,8 @@ class _Reading(PhraseChoice):
         left = [*dict.fromkeys(reading.unused), *dict.fromkeys(reading.unknown)]
         name, open_field = next(iter(reading.step.missing.items()))
         if left:
-            if any(step.skill.effect is Effect.SERVES for step in self.draft.steps):
+            serves = any(step.skill.effect is Effect.SERVES for step in self.draft.steps)
+            if serves or not any(step.arguments for step in self.draft.steps):
                 self.draft.left_out += [word for word in left if word not in self.draft.left_out]
             words = ", ".join(f"'{one_line(word)[:60]}'" for word in left[:6])
             text = f"{open_field.text} ({words} would be left out.)"

@@ -13,6 +13,7 @@ from ..base import RecordAnswer
 from .lexicon import Lexicon
 from .record_words import amount_words, denial_words, has_failed, row_words, was_refused
 from .run_finder import RELEASE, RunFinder
+from .spent_answers import spent_answer
 from .surroundings import Surroundings
 from .text import Token
 from .text import words as words_of
@@ -212,7 +213,9 @@ class _Asked(RunFinder):
         return self._of(state, f"was not refused: it is {state.status}.", "refused", [state.last.seq])
 
     def cost(self) -> RecordAnswer:
-        """What a run took."""
+        """What a run took, or what was spent in all, in a time, by a person."""
+        if (summed := spent_answer(self.text.casefold(), self.around.workspace)) is not None:
+            return summed
         state = self.run()
         if state is None:
             return self._no_run("cost")

@@ -10,6 +10,7 @@ _WHY = {
     "destructive": "nothing here deletes, wipes or stops things on a sentence",
     "approval": "no sentence gives consent or waives a gate: a person approves the plan's card or its id",
     "reported": "it tells what somebody or something says",
+    "told": "it tells of what is or was done, and asks for nothing",
     "hypothetical": "it asks what could be or whether to, or takes back what it says",
     "scheduled": "plain language starts things now or not at all; a scheduler can run a plan file",
     "quoted": "it quotes, or holds markup",

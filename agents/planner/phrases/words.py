@@ -77,11 +77,13 @@ CUES = {reason: any_of(patterns, r"\b", r"\b") for reason, patterns in sections(
 SOFT = any_of(sections("soft")[""], r"\b")
 CONDITIONAL = re.compile(
     r"\b(?:if|unless|provided|as long as|as soon as|only when|when|whenever|until(?! \d)|depending|in case"
+    r"|pending (?!plans?\b|approvals?\b|runs?\b)(?=\w)"
     r"|the moment|(?<!at )(?<!for )once(?! more\b| again\b| a\b| per\b))\b"
 )
 _SOMEBODY = r"(?:that )?(?:(?!(?:is|are|was|has|have)\b)\w+ ){1,4}?"
 AWAITED = re.compile(
     r"\b(?:only (?:after|upon|with)|not (?:before|until)|upon|subject to|pending|contingent (?:on|upon)"
+    r"|^while (?!(?:you|we) (?:are|re) at (?:it|that)\b)"
     r"|on (?:the |one )?condition|given that|assuming|by the time"
     r"|with (?:the |our |my )?\w+ (?:approval|consent)"
     rf"|(?:after|following|now that) {_SOMEBODY}(?:has|have|had|agree[sd]?|approve[sd]?"

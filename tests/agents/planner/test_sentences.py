@@ -28,6 +28,8 @@ def _outcomes(scoring: ModuleType, world: World, name: str) -> list[Any]:
         ("eighth", 0.96),
         ("ninth", 0.84),
         ("tenth", 0.83),
+        ("eleventh", 0.65),
+        ("twelfth", 0.72),
     ],
 )
 def test_the_sentences_lead_where_they_should(
@@ -52,6 +54,8 @@ def test_the_sentences_lead_where_they_should(
         "eighth",
         "ninth",
         "tenth",
+        "eleventh",
+        "twelfth",
     ],
 )
 def test_no_trap_leads_to_a_plan_that_changes_something(scoring: ModuleType, world: World, name: str) -> None:

@@ -78,7 +78,7 @@ def test_a_correction_is_understood_after_the_console_was_restarted(console: Con
     plans = [console.agent(ada).outcome(run).plan for run in runs]
     assert [plan.steps[0].arguments["least_rows"] for plan in plans if plan is not None] == [1, 2]
     _send(second, ada, name, "yes, go ahead")
-    assert [console.agent(ada).outcome(run).status for run in runs] == ["waiting", "waiting"]
+    assert [console.agent(ada).outcome(run).status for run in runs] == ["denied", "waiting"]  # corrected
     second.close()
 
 
