@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from opswright.agents.planner.evaluation import SETS
+
 World = Callable[[str], Any]
 
 
@@ -40,24 +42,7 @@ def test_the_sentences_lead_where_they_should(
     assert len(wrong) <= (1 - least) * len(outcomes), "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "built",
-        "held_out",
-        "third",
-        "fourth",
-        "hostile",
-        "fifth",
-        "sixth",
-        "seventh",
-        "eighth",
-        "ninth",
-        "tenth",
-        "eleventh",
-        "twelfth",
-    ],
-)
+@pytest.mark.parametrize("name", SETS)
 def test_no_trap_leads_to_a_plan_that_changes_something(scoring: ModuleType, world: World, name: str) -> None:
     outcomes = [one for one in _outcomes(scoring, world, name) if one.sentence.trap]
     assert len(outcomes) > 40 and [one.sentence.say for one in outcomes if one.changed_wrongly] == []
