@@ -30,7 +30,9 @@ def summary(report: CiReport) -> str:
 def _lines(report: CiReport) -> Iterator[str]:
     yield f"## {markdown(report.title)}"
     yield ""
-    yield f"**{report.ended.outcome}** (exit code {report.ended:d}): {markdown(report.message)}"
+    is_only_planned = report.plan is not None and report.run is None and report.ended is ExitCode.DONE
+    how = "planned" if is_only_planned else report.ended.outcome
+    yield f"**{how}** (exit code {report.ended:d}): {markdown(report.message)}"
     yield ""
     if report.plan is not None:
         yield from _plan(report)
@@ -61,7 +63,8 @@ def _plan(report: CiReport) -> Iterator[str]:
         rows = []
         for step in plan.steps:
             minutes = (report.costs or {}).get(step.id, {}).get("minutes")
-            expected = "" if minutes is None else f"{minutes:.1f} min"
+            unknown = "known later" if report.costs else ""
+            expected = unknown if minutes is None else f"{minutes:.1f} min"
             rows.append([step.id, step.skill, step.effect.in_words, expected])
         yield from _table(["step", "skill", "effect", "expected"], rows)
     for name, gate in plan.gates.items():

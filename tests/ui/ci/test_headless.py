@@ -167,6 +167,13 @@ def test_a_summary_is_added_to_what_a_job_has_written_there() -> None:
     assert text.startswith("# job\n") and text.count("## Put a small model on the board") == 2
 
 
+def test_the_summary_of_a_plan_that_was_only_made_does_not_say_done(capsys: Captured) -> None:
+    change_plan(GOOD)
+    assert opswright("plan", "plan.yaml", "-o", "plan.json", "--summary", "s.md") == 0
+    told = Path("s.md").read_text()
+    assert "**planned** (exit code 0): nothing was run" in told and "**done**" not in told
+
+
 def test_what_a_plan_says_is_never_markup_of_a_summary() -> None:
     change_plan(("goal: Put a small model on the board", f"goal: {json.dumps(HOSTILE)}"))
     assert opswright("plan", "plan.yaml", "--summary", "s.md", "--junit", "j.xml", "--sarif", "s.sarif") == 0
