@@ -39,10 +39,16 @@ def expected_cost(plan: Plan, costs: Mapping[str, Any]) -> ExpectedCost:
         time=minutes_in_words(total["minutes"]),
         unknown=", ".join(unknown),
         gpu=f"{total['gpu_hours']:g} GPU hours",
-        disk=f"{total['disk_bytes'] / 1e6:,.0f} MB" if total["disk_bytes"] else "",
+        disk=_disk_in_words(total["disk_bytes"]),
         usd=f"{total['usd']:.2f} US dollars",
         budget=budget.in_words(plan.budget.limits) if plan.budget.limits else "",
     )
+
+
+def _disk_in_words(size: float) -> str:
+    if not size:
+        return ""
+    return f"{size / 1e6:,.0f} MB" if size >= 5e5 else "less than 1 MB"
 
 
 def minutes_in_words(minutes: float) -> str:

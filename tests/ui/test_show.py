@@ -139,6 +139,9 @@ def test_a_step_whose_time_nobody_knows_says_so(capsys: pytest.CaptureFixture[st
     assert "known later" in capsys.readouterr().err
     show_plan(hostile_plan(), Registry(), [], {"live": cost(2.0)})
     shown = capsys.readouterr().err
-    assert "2.0 min" in shown and "known later" not in shown
+    assert "2.0 min" in shown and "known later" not in shown and "of disk" not in shown
+    for size, words in ((5_000, "less than 1 MB of disk"), (2_400_000, "2 MB of disk")):
+        show_plan(hostile_plan(), Registry(), [], {"live": cost(2.0) | {"disk_bytes": size}})
+        assert words in " ".join(capsys.readouterr().err.split())
     show_plan(hostile_plan(), Registry())  # nothing was estimated
     assert "known later" not in capsys.readouterr().err
