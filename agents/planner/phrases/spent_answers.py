@@ -35,11 +35,10 @@ def spent_answer(said: str, workspace: Workspace) -> RecordAnswer | None:
     if _SPENT.search(said) is None or _ONE_RUN.search(said) is not None:
         return None
     window = said_time(said)
-    since, until = (window.since, window.until) if window is not None else (None, None)
-    report = spend_report(workspace, "person", since, until)
-    named = [
-        one for one in _people(workspace) if re.search(rf"(?<!\w){re.escape(one.casefold())}(?!\w)", said)
-    ]
+    ever = spend_report(workspace, "person")
+    report = ever if window is None else spend_report(workspace, "person", window.since, window.until)
+    people = [line.name for line in ever.lines]
+    named = [one for one in people if re.search(rf"(?<!\w){re.escape(one.casefold())}(?!\w)", said)]
     if not named and _SUM.search(said) is None:
         return None
     when = f" {window.words}" if window is not None else " so far"
@@ -50,11 +49,6 @@ def spent_answer(said: str, workspace: Workspace) -> RecordAnswer | None:
         shares = "".join(f"; {line.name}: {_amounts(line)}" for line in report.lines)
         told = f"Spent{when}: {_amounts(report.total)}{shares}"
     return RecordAnswer(f"{told}. `opswright spend --by skill` says on what.", "cost")
-
-
-def _people(workspace: Workspace) -> list[str]:
-    """Whoever spent anything, whenever."""
-    return [line.name for line in spend_report(workspace, "person").lines]
 
 
 def _amounts(line: SpendLine | None) -> str:

@@ -239,12 +239,12 @@ def test_a_phrase_is_understood_in_a_tenth_of_a_second(ask: Any) -> None:
 def test_no_message_keeps_everybody_else_waiting(ask: Any, piece: str) -> None:
     """One person's message is read in the process that answers all: its work must not grow without bound."""
     ask("evaluate the last checkpoint on tickets")
-    calls = 0
+    calls, most = 0, 4_000_000
 
     def count(frame: Any, event: str, argument: Any) -> None:
         nonlocal calls
         calls += event == "call"
-        if calls > 4_000_000:
+        if calls > most:
             raise OverflowError("more work than any message may make")
 
     for lead in ("", "train "):
@@ -252,9 +252,11 @@ def test_no_message_keeps_everybody_else_waiting(ask: Any, piece: str) -> None:
             calls, text = 0, lead + piece * size
             sys.setprofile(count)
             try:
-                ask(text[:1_995])
+                reply = ask(text[:1_995])
             finally:
                 sys.setprofile(None)
+            assert 0 < calls <= most, f"{calls:,} calls or more for {len(text):,} characters"
+            assert isinstance(reply, Declined | Question | Proposal)
 
 
 def test_a_value_in_braces_that_is_none_is_not_read(ask: Any) -> None:
